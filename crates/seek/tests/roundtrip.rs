@@ -1,0 +1,174 @@
+//! Whatever a blob looks like: scanning it yields its bytes, and every span decodes by itself to its part of them.
+
+use std::io::Write;
+
+use flate2::{Compression, write::GzEncoder};
+use seek::{Codec, Decoder, Event, Restart, Scanner, SpanSeek, decode_span, window};
+
+const SPACING: u32 = 256 << 10;
+
+/// Text-like bytes: compressible, with references far back.
+fn plain(bytes: usize) -> Vec<u8> {
+    let mut state = 7u64;
+    let mut next = move || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) as usize
+    };
+    let words: Vec<Vec<u8>> = (0..5000).map(|_| (0..3 + next() % 9).map(|_| b'a' + (next() % 26) as u8).collect()).collect();
+    let mut out = Vec::with_capacity(bytes + 64);
+    while out.len() < bytes {
+        out.extend_from_slice(&words[next() % words.len()]);
+        out.push(b' ');
+        if next() % 500 == 0 {
+            (0..next() % 3000).for_each(|_| out.push(next() as u8));
+        }
+    }
+    out.truncate(bytes);
+    out
+}
+
+fn gzip(data: &[u8], level: u32) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::new(level));
+    encoder.write_all(data).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn scan(codec: Codec, blob: &[u8], piece: usize) -> Result<(Vec<u8>, Vec<SpanSeek>), seek::Error> {
+    let (mut data, mut spans) = (Vec::new(), Vec::new());
+    let mut sink = |event| match event {
+        Event::Data(bytes) => data.extend_from_slice(&bytes),
+        Event::Span(span) => spans.push(span),
+    };
+    let mut scanner = Scanner::new(codec, SPACING)?;
+    for piece in blob.chunks(piece) {
+        scanner.push(piece, &mut sink)?;
+    }
+    scanner.finish(&mut sink)?;
+    Ok((data, spans))
+}
+
+/// The property of this file. Returns the spans.
+fn check(codec: Codec, blob: &[u8], expected: &[u8]) -> Vec<SpanSeek> {
+    let (data, spans) = scan(codec, blob, 100_000).unwrap();
+    assert!(data == expected, "the scan yields other bytes");
+    assert_eq!(scan(codec, blob, 777).unwrap().1, spans, "spans depend on how the blob was cut into pieces");
+    let mut at = 0;
+    for (i, span) in spans.iter().enumerate() {
+        assert_eq!(span.offset, at);
+        at += u64::from(span.length);
+        let expected = &expected[span.offset as usize..at as usize];
+        let decoded = if span.restart == Restart::Continue { decode_group(codec, blob, &spans, i) } else { decode_one(codec, blob, span) };
+        assert!(decoded == expected, "span {i} of {} decodes to other bytes: {:?}", spans.len(), span.restart);
+    }
+    assert_eq!(at, expected.len() as u64);
+    spans
+}
+
+fn window_of(span: &SpanSeek) -> Vec<u8> {
+    span.window.as_deref().map(|w| window::decompress(w).unwrap()).unwrap_or_default()
+}
+
+fn decode_one(codec: Codec, blob: &[u8], span: &SpanSeek) -> Vec<u8> {
+    let compressed = &blob[span.blob_offset as usize..][..span.blob_length as usize];
+    decode_span(codec, span.restart, &window_of(span), compressed, span.length as usize).unwrap()
+}
+
+fn decode_group(codec: Codec, blob: &[u8], spans: &[SpanSeek], last: usize) -> Vec<u8> {
+    let head = (0..=last).rev().find(|i| spans[*i].restart != Restart::Continue).unwrap();
+    let mut decoder = Decoder::new(codec, spans[head].restart, &window_of(&spans[head])).unwrap();
+    let end = spans[last].blob_offset + spans[last].blob_length;
+    let mut input = &blob[spans[head].blob_offset as usize..end as usize];
+    let mut output = Vec::new();
+    for span in &spans[head..=last] {
+        output = vec![0; span.length as usize];
+        let (consumed, produced) = decoder.decode(input, &mut output).unwrap();
+        assert_eq!(produced, output.len());
+        input = &input[consumed..];
+    }
+    output
+}
+
+#[test]
+fn gzip_of_one_member_at_every_level() {
+    let data = plain(3 << 20);
+    for level in [1, 6, 9] {
+        let spans = check(Codec::Gzip, &gzip(&data, level), &data);
+        assert!(spans.len() > 5, "only {} spans at level {level}", spans.len());
+        // Level 1 of zlib-rs writes one giant block: nothing to restart at. The others write one block per 10,000 symbols or so.
+        let restart = if level == 1 { |s: &SpanSeek| s.restart == Restart::Continue } else { |s: &SpanSeek| s.window.is_some() };
+        assert!(spans[1..].iter().all(restart), "level {level}");
+    }
+}
+
+#[test]
+fn stored_gzip_blocks_need_no_window() {
+    let data = plain(2 << 20);
+    let spans = check(Codec::Gzip, &gzip(&data, 0), &data);
+    let windows: usize = spans.iter().filter_map(|s| s.window.as_ref().map(Vec::len)).sum();
+    assert!(windows < 100 * spans.len(), "{windows} bytes of windows for data without references");
+}
+
+#[test]
+fn windows_are_small() {
+    let data = plain(8 << 20);
+    let spans = check(Codec::Gzip, &gzip(&data, 6), &data);
+    let windows: usize = spans.iter().filter_map(|s| s.window.as_ref().map(Vec::len)).sum();
+    assert!(windows / spans.len() < 16 << 10, "{windows} bytes for {} windows", spans.len());
+}
+
+#[test]
+fn gzip_of_many_members_restarts_at_members() {
+    let data = plain(3 << 20);
+    let blob: Vec<u8> = data.chunks(64 << 10).flat_map(|c| gzip(c, 6)).chain(gzip(b"", 6)).collect();
+    let spans = check(Codec::Gzip, &blob, &data);
+    assert!(spans.iter().all(|s| s.restart == Restart::Frame), "{spans:?}");
+}
+
+#[test]
+fn zstd_of_one_frame_is_continued_and_of_many_restarts() {
+    let data = plain(3 << 20);
+    let one = zstd::bulk::compress(&data, 3).unwrap();
+    let spans = check(Codec::Zstd, &one, &data);
+    assert!(spans.len() > 4 && spans[1..].iter().all(|s| s.restart == Restart::Continue), "{spans:?}");
+    let skippable = [&[0x50, 0x2a, 0x4d, 0x18, 5, 0, 0, 0][..], b"hello"].concat();
+    let mut many = skippable.clone();
+    for chunk in data.chunks(100_000) {
+        many.extend(zstd::bulk::compress(chunk, 3).unwrap());
+        many.extend(&skippable);
+    }
+    let spans = check(Codec::Zstd, &many, &data);
+    assert!(spans.len() > 4 && spans.iter().all(|s| s.restart == Restart::Frame), "{spans:?}");
+}
+
+#[test]
+fn raw_and_empty_blobs() {
+    let data = plain(1 << 20);
+    let spans = check(Codec::Raw, &data, &data);
+    assert_eq!(spans.len(), 4);
+    assert!(check(Codec::Raw, b"", b"").is_empty());
+    assert!(check(Codec::Gzip, &gzip(b"", 6), b"").is_empty());
+    assert_eq!(check(Codec::Gzip, &gzip(b"x", 6), b"x").len(), 1);
+}
+
+#[test]
+fn zeros_compress_to_giant_blocks_and_are_cut_all_the_same() {
+    let data = vec![0; 40 << 20];
+    let spans = check(Codec::Gzip, &gzip(&data, 9), &data);
+    assert!(spans.iter().all(|s| s.length <= 2 * SPACING));
+}
+
+#[test]
+fn truncated_and_garbled_blobs_are_errors_never_panics() {
+    let data = plain(600_000);
+    for (codec, blob) in [(Codec::Gzip, gzip(&data, 6)), (Codec::Zstd, zstd::bulk::compress(&data, 3).unwrap())] {
+        for cut in [1, 5, 20, blob.len() / 2, blob.len() - 1] {
+            assert!(scan(codec, &blob[..cut], 1000).is_err(), "{codec:?} cut at {cut}");
+        }
+        for at in (0..blob.len()).step_by(blob.len() / 97) {
+            let mut bad = blob.clone();
+            bad[at] ^= 0x55;
+            let _ = scan(codec, &bad, 5000); // an error or other bytes: digests tell
+        }
+    }
+    assert!(scan(Codec::Gzip, &[gzip(&data, 6), b"trailing".to_vec()].concat(), 1000).is_err());
+}
