@@ -16,6 +16,7 @@ mod le;
 mod map;
 mod meta;
 mod paged;
+pub mod record;
 mod spans;
 mod tree;
 mod windows;

@@ -1,14 +1,13 @@
-//! The meta section: where the data comes from, and the streams. The only file that knows bincode (FORMAT.md §5 defines the bytes).
+//! The meta section: where the data comes from, and the streams (FORMAT.md §5).
 
 use seek::Codec;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Damage, damaged};
+use crate::record;
 
 /// Most streams that an archive may have: EROFS counts devices in 16 bits, and images have at most a few hundred layers.
 pub(crate) const STREAMS_MAX: usize = 4096;
-/// Longest meta section that is read; 4,096 streams with long paths take under 2 MiB.
-pub(crate) const META_BYTES_MAX: usize = 16 << 20;
 
 /// Where the blobs of an archive are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,11 +83,6 @@ pub(crate) struct Meta {
     pub span_counts: Vec<u32>,
 }
 
-/// Little-endian, variable-length integers: bincode 2's standard configuration. The limit bounds what a length field can allocate.
-fn config() -> bincode::config::Configuration<bincode::config::LittleEndian, bincode::config::Varint, bincode::config::Limit<META_BYTES_MAX>> {
-    bincode::config::standard().with_limit::<META_BYTES_MAX>()
-}
-
 impl Meta {
     pub fn encode(&self) -> Result<Vec<u8>, String> {
         let streams = self.streams.iter().zip(&self.span_counts).map(|(s, spans)| StoredStream {
@@ -101,17 +95,13 @@ impl Meta {
             spans: *spans,
         });
         let stored = Stored { storage: self.storage.clone(), streams: streams.collect() };
-        bincode::serde::encode_to_vec(&stored, config()).map_err(|e| e.to_string())
+        record::encode(&stored)
     }
 
     pub fn parse(bytes: &[u8]) -> Result<Meta, Damage> {
-        if bytes.len() > META_BYTES_MAX {
-            return damaged!("its meta section has {} bytes", bytes.len());
-        }
-        let (stored, used): (Stored, usize) =
-            bincode::serde::decode_from_slice(bytes, config()).map_err(|e| Damage(format!("its meta section cannot be read: {e}")))?;
-        if used != bytes.len() || stored.streams.len() > STREAMS_MAX {
-            return damaged!("its meta section has {} bytes too many, or {} streams", bytes.len() - used, stored.streams.len());
+        let stored: Stored = record::decode(bytes).map_err(|e| Damage(format!("its meta section cannot be read: {e}")))?;
+        if stored.streams.len() > STREAMS_MAX {
+            return damaged!("it claims {} streams", stored.streams.len());
         }
         let span_counts = stored.streams.iter().map(|s| s.spans).collect();
         let streams = stored.streams.into_iter().map(StoredStream::stream).collect::<Result<_, _>>()?;

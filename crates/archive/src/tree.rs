@@ -99,7 +99,7 @@ pub(crate) struct Inode {
 #[derive(Clone, Copy)]
 pub(crate) enum Body {
     Nothing,
-    Directory { first: EntryId, parent: InodeId },
+    Directory { first: EntryId, parent: InodeId, entry: EntryId },
     Blocks { stream: StreamId, block: u32 },
     /// Index into `Tree::maps`.
     Map(u32),
@@ -111,6 +111,8 @@ pub(crate) enum Body {
 struct Entry {
     name: u32,
     name_len: u8,
+    /// Which layer touched the entry last; see [`Tree::layer`].
+    layer: u16,
     dir: InodeId,
     inode: InodeId,
     previous: EntryId,
@@ -127,6 +129,12 @@ pub struct Tree {
     heap: Vec<u8>,
     xattrs: Vec<Xattrs>,
     maps: Vec<SparseMap>,
+}
+
+impl std::fmt::Debug for Tree {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tree").field("inodes", &self.inodes.len()).finish_non_exhaustive()
+    }
 }
 
 /// Why an entry was refused: the tree's heap of names has 4 GiB, and a name 255 bytes.
@@ -188,7 +196,7 @@ impl Tree {
 
     fn body(&mut self, content: Content) -> Result<(NodeKind, u64, Body), Full> {
         Ok(match content {
-            Content::Directory => (NodeKind::Directory, 0, Body::Directory { first: NONE, parent: Tree::ROOT }),
+            Content::Directory => (NodeKind::Directory, 0, Body::Directory { first: NONE, parent: Tree::ROOT, entry: NONE }),
             Content::File { size, stream, block } => (NodeKind::File, size, Body::Blocks { stream, block }),
             Content::Sparse(map) => {
                 let (size, index) = (map.size, self.maps.len() as u32);
@@ -223,7 +231,7 @@ impl Tree {
         let name_len = u8::try_from(name.len()).map_err(|_| Full)?;
         let at = self.store(name)?;
         let Body::Directory { first, .. } = self.inodes[dir.0 as usize].body else { return Ok(()) };
-        let entry = Entry { name: at, name_len, dir, inode, previous: NONE, next: first };
+        let entry = Entry { name: at, name_len, layer: 0, dir, inode, previous: NONE, next: first };
         let id = match self.free_entries.pop() {
             Some(id) => {
                 self.entries[id as usize] = entry;
@@ -239,8 +247,8 @@ impl Tree {
         }
         self.set_first(dir, id);
         self.count_link(dir, inode, 1);
-        if let Body::Directory { parent, .. } = &mut self.inodes[inode.0 as usize].body {
-            *parent = dir;
+        if let Body::Directory { parent, entry, .. } = &mut self.inodes[inode.0 as usize].body {
+            (*parent, *entry) = (dir, id);
         }
         let hash = self.hash(dir, name);
         let (entries, heap, hasher) = (&self.entries, &self.heap, &self.hasher);
@@ -261,14 +269,6 @@ impl Tree {
             self.remove(id);
         }
         true
-    }
-
-    /// Takes all entries of a directory away.
-    pub fn clear(&mut self, dir: InodeId) {
-        let names: Vec<Vec<u8>> = self.entries(dir).map(|(name, _)| name.to_vec()).collect();
-        for name in names {
-            self.unlink(dir, &name);
-        }
     }
 
     fn remove(&mut self, id: EntryId) {
@@ -323,6 +323,37 @@ impl Tree {
         match self.inodes[dir.0 as usize].body {
             Body::Directory { parent, .. } => parent,
             _ => Tree::ROOT,
+        }
+    }
+
+    /// The number that [`Tree::set_layer`] gave an entry; 0 where it gave none.
+    pub fn layer(&self, dir: InodeId, name: &[u8]) -> u16 {
+        self.find(dir, name).map_or(0, |id| self.entries[id as usize].layer)
+    }
+
+    /// Marks an entry with a number.
+    pub fn set_layer(&mut self, dir: InodeId, name: &[u8], layer: u16) {
+        if let Some(id) = self.find(dir, name) {
+            self.entries[id as usize].layer = layer;
+        }
+    }
+
+    /// [`Tree::layer`] of a directory's own entry.
+    pub fn directory_layer(&self, dir: InodeId) -> u16 {
+        self.own_entry(dir).map_or(0, |id| self.entries[id as usize].layer)
+    }
+
+    /// [`Tree::set_layer`] of a directory's own entry.
+    pub fn set_directory_layer(&mut self, dir: InodeId, layer: u16) {
+        if let Some(id) = self.own_entry(dir) {
+            self.entries[id as usize].layer = layer;
+        }
+    }
+
+    fn own_entry(&self, dir: InodeId) -> Option<EntryId> {
+        match self.inodes[dir.0 as usize].body {
+            Body::Directory { entry, .. } if entry != NONE => Some(entry),
+            _ => None,
         }
     }
 

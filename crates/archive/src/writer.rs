@@ -49,7 +49,7 @@ impl ArchiveWriter {
         Ok(ArchiveWriter { path: path.into(), temporary, sections: Vec::new() })
     }
 
-    /// Writes everything and publishes the archive. `spans` yields the spans of all streams in order, `windows` their windows as
+    /// Writes everything and publishes the archive. Returns how many nodes it has. `spans` yields the spans of all streams in order, `windows` their windows as
     /// [`seek::window::compress`] made them, `data` what the archive carries itself.
     ///
     /// # Errors
@@ -57,7 +57,7 @@ impl ArchiveWriter {
     pub fn finish(
         mut self, parts: &Parts<'_>, spans: impl Iterator<Item = io::Result<Span>>, windows: impl Iterator<Item = io::Result<Vec<u8>>>,
         data: &mut dyn Read,
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
         let backend = if matches!(parts.storage, Storage::Registry { .. }) { BackendKind::Registry } else { BackendKind::Files };
         let uuid = uuid(parts);
         let index = IndexWriter::new(parts.tree, &parts.streams, uuid)?;
@@ -92,7 +92,8 @@ impl ArchiveWriter {
         };
         write().map_err(|source| Error::Io { path: path.clone(), source })?;
         self.temporary.persist(&path).map_err(|e| Error::Io { path: path.clone(), source: e.error })?;
-        sync_directory(&path).map_err(|source| Error::Io { path, source })
+        sync_directory(&path).map_err(|source| Error::Io { path, source })?;
+        Ok(index.inodes())
     }
 }
 

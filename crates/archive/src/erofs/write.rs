@@ -41,6 +41,11 @@ impl<'a> IndexWriter<'a> {
         Ok(IndexWriter { tree, layout, devices, tags, uuid })
     }
 
+    /// How many nodes the image has.
+    pub fn inodes(&self) -> u64 {
+        self.layout.order.len() as u64
+    }
+
     /// Writes the image: a multiple of 4,096 bytes.
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
         let mut at = superblock::end(self.devices.len());
@@ -49,7 +54,7 @@ impl<'a> IndexWriter<'a> {
         let root = self.layout.places[0].slot;
         let sb = Superblock {
             root_slot: root as u16, // the root is placed first: below slot 16,384 even with 4,096 devices
-            inodes: self.layout.order.len() as u64,
+            inodes: self.inodes(),
             blocks: self.layout.blocks,
             uuid: self.uuid,
             devices: self.devices.clone(),

@@ -1,0 +1,225 @@
+//! Records of a layer file, written in the order in which the scan finds them and read as often as needed.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use archive::record;
+use seek::{Codec, Restart, SpanSeek};
+use serde::{Deserialize, Serialize};
+
+use crate::tar::TarEntry;
+
+/// Magic and version: a change of any record, of the tar walk or of the scanner must change it.
+const MAGIC: &[u8; 8] = b"CLIPLYR1";
+const CHECKSUM_BYTES: u64 = 32;
+
+const TAG_ENTRY: u8 = 1;
+const TAG_SPAN: u8 = 2;
+const TAG_CARRIED: u8 = 3;
+const TAG_SUMMARY: u8 = 4;
+
+/// A span of the layer's tar, with its digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SpanRecord {
+    pub offset: u64,
+    pub length: u32,
+    pub blob_offset: u64,
+    pub blob_length: u64,
+    restart: (u8, u8),
+    pub window: Option<Vec<u8>>,
+    pub digest: [u8; 32],
+}
+
+impl SpanRecord {
+    pub fn new(span: SpanSeek, digest: [u8; 32]) -> SpanRecord {
+        let restart = match span.restart {
+            Restart::Raw => (0, 0),
+            Restart::Frame => (1, 0),
+            Restart::Deflate { bits } => (2, bits),
+            Restart::Continue => (3, 0),
+        };
+        let SpanSeek { offset, length, blob_offset, blob_length, window, .. } = span;
+        SpanRecord { offset, length, blob_offset, blob_length, restart, window, digest }
+    }
+
+    pub fn restart(&self) -> Restart {
+        match self.restart {
+            (0, _) => Restart::Raw,
+            (1, _) => Restart::Frame,
+            (2, bits) => Restart::Deflate { bits },
+            _ => Restart::Continue,
+        }
+    }
+}
+
+/// A piece of what the layer carries: a span of the carried stream, as a zstd frame.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Carried {
+    pub length: u32,
+    pub frame: Vec<u8>,
+    pub digest: [u8; 32],
+}
+
+/// What is known of the layer when all of it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Summary {
+    codec: u8,
+    pub blob: String,
+    pub blob_size: u64,
+    pub diff_id: String,
+    pub size: u64,
+    pub spans: u32,
+    pub entries: u64,
+    /// Bytes of the carried stream, of its frames, and how many there are.
+    pub carried_size: u64,
+    pub carried_blob_size: u64,
+    pub carried_spans: u32,
+}
+
+impl Summary {
+    pub fn empty(codec: Codec) -> Summary {
+        let codec = match codec {
+            Codec::Raw => 0,
+            Codec::Gzip => 1,
+            Codec::Zstd => 2,
+        };
+        Summary {
+            codec,
+            blob: String::new(),
+            blob_size: 0,
+            diff_id: String::new(),
+            size: 0,
+            spans: 0,
+            entries: 0,
+            carried_size: 0,
+            carried_blob_size: 0,
+            carried_spans: 0,
+        }
+    }
+
+    pub fn codec(&self) -> Codec {
+        match self.codec {
+            1 => Codec::Gzip,
+            2 => Codec::Zstd,
+            _ => Codec::Raw,
+        }
+    }
+}
+
+/// A layer file being written.
+pub(crate) struct LayerWriter {
+    out: BufWriter<File>,
+    hasher: blake3::Hasher,
+}
+
+impl LayerWriter {
+    pub fn new(file: File) -> io::Result<LayerWriter> {
+        let mut writer = LayerWriter { out: BufWriter::with_capacity(256 << 10, file), hasher: blake3::Hasher::new() };
+        writer.write(MAGIC)?;
+        Ok(writer)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.hasher.update(bytes);
+        self.out.write_all(bytes)
+    }
+
+    fn record(&mut self, tag: u8, bytes: &[u8]) -> io::Result<()> {
+        self.write(&[tag])?;
+        self.write(&(bytes.len() as u32).to_le_bytes())?; // records have at most 16 MiB
+        self.write(bytes)
+    }
+
+    pub fn entry(&mut self, entry: &TarEntry) -> io::Result<()> {
+        self.record(TAG_ENTRY, &record::encode(entry).map_err(io::Error::other)?)
+    }
+
+    pub fn span(&mut self, span: &SpanRecord) -> io::Result<()> {
+        self.record(TAG_SPAN, &record::encode(span).map_err(io::Error::other)?)
+    }
+
+    pub fn carried(&mut self, carried: &Carried) -> io::Result<()> {
+        self.record(TAG_CARRIED, &record::encode(carried).map_err(io::Error::other)?)
+    }
+
+    /// Ends the file.
+    pub fn finish(mut self, summary: &Summary) -> io::Result<()> {
+        self.record(TAG_SUMMARY, &record::encode(summary).map_err(io::Error::other)?)?;
+        let checksum = self.hasher.finalize();
+        self.out.write_all(checksum.as_bytes())?;
+        self.out.flush()
+    }
+}
+
+/// A layer file that was found whole.
+#[derive(Debug, Clone)]
+pub(crate) struct LayerFile {
+    path: PathBuf,
+    summary: Summary,
+}
+
+fn broken(detail: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, detail)
+}
+
+impl LayerFile {
+    /// Opens the file at `path` and checks all of it against its checksum.
+    pub fn open(path: &Path) -> io::Result<LayerFile> {
+        let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
+        let length = file.get_ref().metadata()?.len().checked_sub(CHECKSUM_BYTES).ok_or_else(|| broken("too short"))?;
+        let mut hasher = blake3::Hasher::new();
+        io::copy(&mut Read::by_ref(&mut file).take(length), &mut hasher)?;
+        let mut checksum = [0; CHECKSUM_BYTES as usize];
+        file.read_exact(&mut checksum)?;
+        if *hasher.finalize().as_bytes() != checksum {
+            return Err(broken("the checksum does not match"));
+        }
+        let mut layer = LayerFile { path: path.into(), summary: Summary::empty(Codec::Raw) };
+        layer.summary = layer.records(TAG_SUMMARY)?.next().ok_or_else(|| broken("no summary"))??;
+        Ok(layer)
+    }
+
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    pub fn entries(&self) -> io::Result<impl Iterator<Item = io::Result<TarEntry>> + use<>> {
+        self.records(TAG_ENTRY)
+    }
+
+    pub fn spans(&self) -> io::Result<impl Iterator<Item = io::Result<SpanRecord>> + use<>> {
+        self.records(TAG_SPAN)
+    }
+
+    pub fn carried(&self) -> io::Result<impl Iterator<Item = io::Result<Carried>> + use<>> {
+        self.records(TAG_CARRIED)
+    }
+
+    fn records<T: for<'de> Deserialize<'de>>(&self, tag: u8) -> io::Result<impl Iterator<Item = io::Result<T>> + use<T>> {
+        let mut file = BufReader::with_capacity(256 << 10, File::open(&self.path)?);
+        let length = file.get_ref().metadata()?.len().saturating_sub(CHECKSUM_BYTES);
+        let mut magic = [0; MAGIC.len()];
+        file.read_exact(&mut magic)?;
+        if magic != *MAGIC {
+            return Err(broken("another version"));
+        }
+        let mut at = MAGIC.len() as u64;
+        let mut next = move || -> io::Result<Option<T>> {
+            while at < length {
+                let mut head = [0; 5];
+                file.read_exact(&mut head)?;
+                let bytes = u32::from_le_bytes([head[1], head[2], head[3], head[4]]);
+                at += 5 + u64::from(bytes);
+                if head[0] == tag {
+                    let mut body = vec![0; (bytes as usize).min(record::RECORD_BYTES_MAX)];
+                    file.read_exact(&mut body)?;
+                    return record::decode(&body).map(Some).map_err(|e| broken(&e));
+                }
+                file.seek_relative(bytes.into())?;
+            }
+            Ok(None)
+        };
+        Ok(std::iter::from_fn(move || next().transpose()))
+    }
+}
