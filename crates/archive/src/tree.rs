@@ -99,8 +99,15 @@ pub(crate) struct Inode {
 #[derive(Clone, Copy)]
 pub(crate) enum Body {
     Nothing,
-    Directory { first: EntryId, parent: InodeId, entry: EntryId },
-    Blocks { stream: StreamId, block: u32 },
+    Directory {
+        first: EntryId,
+        parent: InodeId,
+        entry: EntryId,
+    },
+    Blocks {
+        stream: StreamId,
+        block: u32,
+    },
     /// Index into `Tree::maps`.
     Map(u32),
     /// Offset in the heap; the length is the inode's size.

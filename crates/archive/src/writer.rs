@@ -55,7 +55,10 @@ impl ArchiveWriter {
     /// # Errors
     /// [`Error::Io`], and [`Error::Unrepresentable`] where the format cannot hold the image.
     pub fn finish(
-        mut self, parts: &Parts<'_>, spans: impl Iterator<Item = io::Result<Span>>, windows: impl Iterator<Item = io::Result<Vec<u8>>>,
+        mut self,
+        parts: &Parts<'_>,
+        spans: impl Iterator<Item = io::Result<Span>>,
+        windows: impl Iterator<Item = io::Result<Vec<u8>>>,
         data: &mut dyn Read,
     ) -> Result<u64, Error> {
         let backend = if matches!(parts.storage, Storage::Registry { .. }) { BackendKind::Registry } else { BackendKind::Files };
@@ -126,7 +129,11 @@ fn uuid(parts: &Parts<'_>) -> [u8; 16] {
 
 /// Writes a section and notes it. Returns its page digests, if it is paged.
 fn section<W: Write>(
-    out: &mut W, at: &mut u64, sections: &mut Vec<Section>, kind: SectionKind, fill: impl FnOnce(&mut Hashed<'_, W>) -> io::Result<()>,
+    out: &mut W,
+    at: &mut u64,
+    sections: &mut Vec<Section>,
+    kind: SectionKind,
+    fill: impl FnOnce(&mut Hashed<'_, W>) -> io::Result<()>,
 ) -> io::Result<Vec<u8>> {
     let mut hashed = Hashed { out, length: 0, hasher: blake3::Hasher::new(), pages: kind.paged().then(Vec::new) };
     fill(&mut hashed)?;

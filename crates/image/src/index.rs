@@ -96,7 +96,13 @@ pub async fn index(image: &Image, output: &Path, options: &IndexOptions, progres
 }
 
 fn report(
-    image: &Image, layers: &[Scanned], output: &Path, archive_bytes: u64, inodes: u64, xattrs_dropped: u64, elapsed: Duration,
+    image: &Image,
+    layers: &[Scanned],
+    output: &Path,
+    archive_bytes: u64,
+    inodes: u64,
+    xattrs_dropped: u64,
+    elapsed: Duration,
 ) -> Report {
     let of_layer = |scanned: &Scanned| {
         let summary = scanned.file.summary();

@@ -10,7 +10,7 @@ const LAYERS_MAX: usize = 1000;
 #[derive(Debug)]
 pub(crate) enum Manifest {
     Image(Box<ImageManifest>),
-    Index(ImageIndex),
+    Index(Box<ImageIndex>),
 }
 
 /// Enough of any manifest to tell what it is.

@@ -44,7 +44,9 @@ impl Decoder {
             (Codec::Raw, Restart::Raw) => State::Raw,
             (Codec::Gzip, Restart::Frame) => gzip(Part::Header(Header::default())),
             (Codec::Gzip, Restart::Deflate { bits }) => gzip(Part::First { bits, window: window.to_vec() }),
-            (Codec::Zstd, Restart::Frame) => State::Zstd(Zstd::new().map_err(|detail| Error::Invalid { codec: "zstd", offset: 0, detail })?),
+            (Codec::Zstd, Restart::Frame) => {
+                State::Zstd(Zstd::new().map_err(|detail| Error::Invalid { codec: "zstd", offset: 0, detail })?)
+            }
             _ => return Err(Error::NoRestart),
         };
         Ok(Decoder { state, consumed: 0 })
@@ -79,7 +81,9 @@ impl Decoder {
                 output[..n].copy_from_slice(&input[..n]);
                 Ok((n, n))
             }
-            State::Gzip { inflate, part } => gzip_step(inflate, part, input, output).map_err(|detail| Error::Invalid { codec: "gzip", offset, detail }),
+            State::Gzip { inflate, part } => {
+                gzip_step(inflate, part, input, output).map_err(|detail| Error::Invalid { codec: "gzip", offset, detail })
+            }
             State::Zstd(zstd) => {
                 let step = zstd.step(input, output).map_err(|detail| Error::Invalid { codec: "zstd", offset, detail })?;
                 Ok((step.consumed, step.produced))

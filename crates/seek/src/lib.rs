@@ -14,7 +14,10 @@
 mod decode;
 mod error;
 mod gzip;
-#[expect(unsafe_code, reason = "the only caller of zlib-rs's C interface, which alone offers Z_BLOCK, inflatePrime and inflateSetDictionary")]
+#[expect(
+    unsafe_code,
+    reason = "the only caller of zlib-rs's C interface, which alone offers Z_BLOCK, inflatePrime and inflateSetDictionary"
+)]
 mod inflate;
 mod scan;
 pub mod window;

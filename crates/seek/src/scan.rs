@@ -189,7 +189,11 @@ impl Scanner {
 }
 
 fn gzip_step(
-    inflate: &mut Inflate, part: &mut Part, input: &[u8], cutter: &mut Cutter, sink: &mut impl FnMut(Event),
+    inflate: &mut Inflate,
+    part: &mut Part,
+    input: &[u8],
+    cutter: &mut Cutter,
+    sink: &mut impl FnMut(Event),
 ) -> Result<Step, String> {
     match part {
         Part::Header(header) => {

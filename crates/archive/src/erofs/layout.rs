@@ -6,8 +6,8 @@
 
 use super::{BLOCK_BYTES, COMPACT_BYTES, EXTENDED_BYTES, SLOT_BYTES, dirent, xattr};
 use crate::Error;
-use crate::tree::{Body, Inode, InodeId, Tree};
 use crate::NodeKind;
+use crate::tree::{Body, Inode, InodeId, Tree};
 
 /// An inode's place.
 #[derive(Debug, Clone, Copy, Default)]
@@ -67,7 +67,8 @@ pub(crate) fn own_bytes(tree: &Tree, id: InodeId) -> u64 {
 impl Layout {
     /// Plans the image of a tree whose inodes begin at byte `start`.
     pub fn plan(tree: &Tree, start: u64) -> Result<Layout, Error> {
-        let mut plan = Plan { tree, places: vec![Place::default(); tree.inodes_made()], space: Space::new(start), data: Vec::new(), data_blocks: 0 };
+        let mut plan =
+            Plan { tree, places: vec![Place::default(); tree.inodes_made()], space: Space::new(start), data: Vec::new(), data_blocks: 0 };
         plan.place(Tree::ROOT)?;
         let mut directories = vec![Tree::ROOT];
         while let Some(dir) = directories.pop() {
@@ -131,7 +132,8 @@ impl Plan<'_> {
     }
 
     fn finish(self) -> Result<Layout, Error> {
-        let mut order: Vec<InodeId> = (0..self.places.len() as u32).map(InodeId).filter(|id| self.places[id.0 as usize].slot != 0).collect();
+        let mut order: Vec<InodeId> =
+            (0..self.places.len() as u32).map(InodeId).filter(|id| self.places[id.0 as usize].slot != 0).collect();
         order.sort_unstable_by_key(|id| self.places[id.0 as usize].slot);
         let first = self.space.end.div_ceil(BLOCK_BYTES);
         // Whole pages, so that the kernel can read the last block of a file-backed mount as part of one.

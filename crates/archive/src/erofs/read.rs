@@ -227,7 +227,11 @@ impl Index {
             LAYOUT_CHUNKED => *kind == NodeKind::File,
             _ => false,
         };
-        if !layout_fits || node.mtime_nsec >= 1_000_000_000 || i64::try_from(node.size).is_err() || (holds_own && node.size > self.image.len()) {
+        if !layout_fits
+            || node.mtime_nsec >= 1_000_000_000
+            || i64::try_from(node.size).is_err()
+            || (holds_own && node.size > self.image.len())
+        {
             return damaged!("node {} contradicts itself", nid.0);
         }
         Ok(node)

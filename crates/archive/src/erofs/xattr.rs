@@ -60,8 +60,7 @@ pub(crate) fn parse(area: &[u8]) -> Result<Xattrs, Damage> {
     while let Some((entry, body)) = rest.split_first_chunk::<4>() {
         let (name_bytes, value_bytes) = (usize::from(entry[0]), usize::from(u16::from_le_bytes([entry[2], entry[3]])));
         let prefix = PREFIXES.iter().find(|p| p.0 == entry[1]);
-        let (Some((_, prefix)), Some(name), Some(value)) =
-            (prefix, body.get(..name_bytes), body.get(name_bytes..name_bytes + value_bytes))
+        let (Some((_, prefix)), Some(name), Some(value)) = (prefix, body.get(..name_bytes), body.get(name_bytes..name_bytes + value_bytes))
         else {
             return damaged!("an extended attribute lies outside its inode");
         };

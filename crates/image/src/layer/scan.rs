@@ -36,7 +36,10 @@ enum Message {
 
 /// Reads a blob to its end and writes its layer file to `out`. `input` yields the blob's bytes in order, then `None`.
 pub(crate) fn scan(
-    input: &mut dyn FnMut() -> Option<Result<Bytes, LayerError>>, spacing: u32, out: std::fs::File, progress: &Progress,
+    input: &mut dyn FnMut() -> Option<Result<Bytes, LayerError>>,
+    spacing: u32,
+    out: std::fs::File,
+    progress: &Progress,
 ) -> Result<Summary, LayerError> {
     let (mut head, codec) = sniff(input)?;
     let writer = LayerWriter::new(out)?;
@@ -74,7 +77,11 @@ fn sniff(input: &mut dyn FnMut() -> Option<Result<Bytes, LayerError>>) -> Result
 
 /// This thread's part.
 fn walk(
-    next: &mut dyn FnMut() -> Option<Result<Bytes, LayerError>>, codec: Codec, spacing: u32, blob: &SyncSender<Bytes>, out: &SyncSender<Message>,
+    next: &mut dyn FnMut() -> Option<Result<Bytes, LayerError>>,
+    codec: Codec,
+    spacing: u32,
+    blob: &SyncSender<Bytes>,
+    out: &SyncSender<Message>,
     progress: &Progress,
 ) -> Result<(), LayerError> {
     let mut scanner = Scanner::new(codec, spacing)?;

@@ -61,7 +61,10 @@ impl Image {
     /// # Errors
     /// [`Error::Backend`] where the registry or file fails, [`Error::Platform`], and [`Error::Image`] for what is no image.
     pub async fn resolve(
-        name: &ImageName, platform: &Platform, registry: &Registry, storage_image: Option<&Reference>,
+        name: &ImageName,
+        platform: &Platform,
+        registry: &Registry,
+        storage_image: Option<&Reference>,
     ) -> Result<Image, Error> {
         let store = match name {
             ImageName::Registry(reference) => Store::Registry(registry::Remote::new(registry, reference)),

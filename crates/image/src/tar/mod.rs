@@ -33,7 +33,10 @@ pub(crate) struct TarEntry {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum EntryKind {
     /// A file whose `size` bytes begin at block `block` of the tar.
-    File { size: u64, block: u32 },
+    File {
+        size: u64,
+        block: u32,
+    },
     /// A file with holes.
     Sparse(sparse::Chunks),
     Directory,
@@ -41,8 +44,14 @@ pub(crate) enum EntryKind {
     Symlink(Vec<u8>),
     /// The path of the file that it is another name of, as it is written.
     HardLink(Vec<u8>),
-    CharDevice { major: u32, minor: u32 },
-    BlockDevice { major: u32, minor: u32 },
+    CharDevice {
+        major: u32,
+        minor: u32,
+    },
+    BlockDevice {
+        major: u32,
+        minor: u32,
+    },
     Fifo,
 }
 

@@ -59,7 +59,10 @@ enum Want {
     /// More of an old GNU sparse map.
     SparseMap(Box<Sparse>),
     /// The next block of the sparse map that precedes the data (pax 1.0).
-    MapInData { sparse: Box<Sparse>, text: Vec<u8> },
+    MapInData {
+        sparse: Box<Sparse>,
+        text: Vec<u8>,
+    },
 }
 
 /// A sparse file whose map is being read.
@@ -253,7 +256,12 @@ impl Walker {
 
     /// An entry's header, with all that extends it.
     fn entry(
-        &mut self, header: Header, pending: Pending, block: &[u8; BLOCK_BYTES], end: u64, sink: &mut impl FnMut(Item),
+        &mut self,
+        header: Header,
+        pending: Pending,
+        block: &[u8; BLOCK_BYTES],
+        end: u64,
+        sink: &mut impl FnMut(Item),
     ) -> Result<State, TarError> {
         let pax = pending.pax.unwrap_or_default();
         let sparse_name = pax.sparse.as_ref().and_then(|s| s.name.clone());

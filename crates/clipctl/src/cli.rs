@@ -1,0 +1,252 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::registry_args::RegistryArgs;
+use crate::size::parse_size;
+
+/// Start containers from images that are not there yet.
+///
+/// `index` reads an image once and writes a small archive of it; `mount` serves the archive as a read-only directory at once, and
+/// fetches from the registry only what is read.
+#[derive(Debug, Parser)]
+#[command(name = "clipctl", version, max_term_width = 110, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  clipctl index python:3.12 -o python.clip
+  clipctl mount python.clip /mnt/python && chroot /mnt/python python3
+  clipctl stats /mnt/python
+  clipctl umount /mnt/python")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub global: Global,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Print one JSON document to standard output instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to log: error, warn, info, debug, trace, or a filter such as read=debug
+    #[arg(long, global = true, env = "CLIP_LOG", value_name = "LEVEL", default_value = "warn")]
+    pub log_level: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Index(IndexArgs),
+    Mount(MountArgs),
+    Umount(UmountArgs),
+    Inspect(InspectArgs),
+    Ls(LsArgs),
+    Cat(CatArgs),
+    Extract(ExtractArgs),
+    Verify(VerifyArgs),
+    Stats(StatsArgs),
+    Completions(CompletionsArgs),
+}
+
+/// Where bytes are kept near.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CacheArgs {
+    /// Directory of the cache, shared by all mounts [default: /var/cache/clip, or ~/.cache/clip for users]
+    #[arg(long, env = "CLIP_CACHE_DIR", value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// Most bytes that the cache may hold
+    #[arg(long, env = "CLIP_CACHE_SIZE", value_name = "SIZE", default_value = "10G", value_parser = parse_size)]
+    pub cache_size: u64,
+}
+
+/// Write a small archive that points into an image's layers
+///
+/// IMAGE is [docker://]HOST/REPO[:TAG][@DIGEST], a short name of Docker Hub, oci:DIR[:TAG], oci-archive:FILE[:TAG] or
+/// docker-archive:FILE[:TAG]. Every layer is read once, streaming, and verified against manifest and config. What was learned of a
+/// layer is kept, so the next image on the same base reads only its own layers.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  clipctl index debian:12 -o debian.clip
+  clipctl index --platform linux/arm64 ghcr.io/org/app@sha256:… -o app.clip
+  clipctl index oci:./layout:latest --storage-image registry.example/app:latest -o app.clip
+  echo $TOKEN | clipctl index --username me --password-stdin registry.example/private/app -o app.clip")]
+pub(crate) struct IndexArgs {
+    /// The image
+    pub image: String,
+    /// The archive to write
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Platform of a multi-platform image: os/arch[/variant] [default: this machine's]
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<image::Platform>,
+    /// MiB of uncompressed data between two points where reading can begin (0.0625 to 8)
+    #[arg(long, value_name = "N", default_value_t = 2.0, value_parser = parse_checkpoint)]
+    pub checkpoint_mib: f64,
+    /// Layers to index at the same time [default: the number of processors]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub jobs: Option<u16>,
+    /// For a local image: make the archive look for the blobs in this repository, which must have them
+    #[arg(long, value_name = "REF")]
+    pub storage_image: Option<String>,
+    /// Overwrite the archive if it is there
+    #[arg(long)]
+    pub force: bool,
+    /// Print nothing but errors
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Directory of the cache, where what was learned of layers is kept [default: as for mount]
+    #[arg(long, env = "CLIP_CACHE_DIR", value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+}
+
+fn parse_checkpoint(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(mib) if (0.0625..=8.0).contains(&mib) => Ok(mib),
+        _ => Err("must be a number from 0.0625 to 8".into()),
+    }
+}
+
+/// Mount an archive on a directory
+///
+/// Without --foreground the command returns when the mount is ready, and a server process stays behind until the mount is gone.
+/// The same archive may be mounted many times. Also usable from fstab as type fuse.clip, if clipctl is linked to
+/// /sbin/mount.fuse.clip.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  clipctl mount app.clip /mnt/app
+  clipctl mount --foreground --log-level debug app.clip /mnt/app
+  /etc/fstab:  /var/lib/clip/app.clip  /mnt/app  fuse.clip  cache-size=20G,_netdev  0 0")]
+pub(crate) struct MountArgs {
+    /// The archive
+    pub archive: PathBuf,
+    /// The directory to mount it on
+    pub mountpoint: PathBuf,
+    /// Serve from this process until the mount is gone; SIGINT and SIGTERM unmount
+    #[arg(short, long)]
+    pub foreground: bool,
+    /// Where the server logs [default: standard error with --foreground, else mount.log in the cache directory]
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// Mount also on a directory that is not empty; its contents are hidden
+    #[arg(long)]
+    pub nonempty: bool,
+    /// Ignore set-user-id bits and device nodes
+    #[arg(long)]
+    pub nosuid: bool,
+    /// Seconds that a read may wait for the network before it fails
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub read_timeout: u64,
+    /// Given by the process that waits for this one to be ready
+    #[arg(long, hide = true)]
+    pub background_server: bool,
+    #[command(flatten)]
+    pub cache: CacheArgs,
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+}
+
+/// Unmount an archive
+#[derive(Debug, Args)]
+pub(crate) struct UmountArgs {
+    /// Where it is mounted
+    pub mountpoint: PathBuf,
+    /// Make it disappear at once, though programs use it; it is gone when they are done
+    #[arg(short, long)]
+    pub lazy: bool,
+}
+
+/// Show what an archive is: header, sections, layers, the image's config, totals
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// The archive
+    pub archive: PathBuf,
+}
+
+/// List a directory of an archive, without mounting it
+#[derive(Debug, Args)]
+pub(crate) struct LsArgs {
+    /// The archive
+    pub archive: PathBuf,
+    /// What to list
+    #[arg(default_value = "/")]
+    pub path: PathBuf,
+    /// With type, mode, links, owner, size and time
+    #[arg(short, long)]
+    pub long: bool,
+    /// With all directories below
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
+}
+
+/// Write a file of an archive to standard output
+#[derive(Debug, Args)]
+pub(crate) struct CatArgs {
+    /// The archive
+    pub archive: PathBuf,
+    /// The file; symbolic links are followed inside the image
+    pub path: PathBuf,
+    #[command(flatten)]
+    pub cache: CacheArgs,
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+}
+
+/// Unpack an archive into a directory
+///
+/// Root restores owners, devices and all extended attributes; other users what they may. Nothing is ever written outside of the
+/// directory, whatever the archive says.
+#[derive(Debug, Args)]
+pub(crate) struct ExtractArgs {
+    /// The archive
+    pub archive: PathBuf,
+    /// The directory, which is made, or must be empty
+    pub directory: PathBuf,
+    #[command(flatten)]
+    pub cache: CacheArgs,
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+}
+
+/// Check that an archive is whole
+///
+/// Every section, node and window is checked. With --deep, every span of every layer is fetched as well, decoded from its own
+/// restart point, and compared with its digest.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The archive
+    pub archive: PathBuf,
+    /// Fetch and check all data
+    #[arg(long)]
+    pub deep: bool,
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+}
+
+/// Show what a mount has fetched, what its cache has saved, and how long its readers have waited
+#[derive(Debug, Args)]
+pub(crate) struct StatsArgs {
+    /// Where an archive is mounted
+    pub mountpoint: PathBuf,
+}
+
+/// Print a script that completes clipctl's commands in a shell
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  clipctl completions bash > /etc/bash_completion.d/clipctl")]
+pub(crate) struct CompletionsArgs {
+    /// bash, elvish, fish, powershell or zsh
+    pub shell: clap_complete::Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,129 @@
+//! `clipctl index`.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use backend::Reference;
+use image::{Image, ImageName, IndexOptions, Platform, Progress, Report};
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::{Global, IndexArgs};
+use crate::opened::{cache_dir, runtime};
+use crate::{output, size};
+
+pub(super) fn run(args: &IndexArgs, global: &Global) -> Result<ExitCode> {
+    if args.output.is_dir() {
+        bail!("{} is a directory: name a file", args.output.display());
+    }
+    if args.output.exists() && !args.force {
+        bail!("{} is there already (--force overwrites it)", args.output.display());
+    }
+    let name: ImageName = args.image.parse()?;
+    let storage_image: Option<Reference> = args.storage_image.as_deref().map(str::parse).transpose()?;
+    if storage_image.is_some() && matches!(name, ImageName::Registry(_)) {
+        bail!("--storage-image is for images in local files; {name} is in a registry already");
+    }
+    let host = match &name {
+        ImageName::Registry(reference) => Some(reference),
+        _ => storage_image.as_ref(),
+    };
+    let registry = args.registry.registry(host.map(|r| r.repository().host()))?;
+    let options = IndexOptions {
+        checkpoint_bytes: (args.checkpoint_mib * f64::from(1 << 20)) as u32,
+        jobs: args.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from),
+        layer_dir: Some(layer_dir(args)?),
+    };
+    let platform: Platform = args.platform.clone().unwrap_or_default();
+    let report = runtime()?.block_on(async {
+        let progress = Arc::new(Progress::default());
+        let bar = show(&progress, args.quiet || global.json);
+        cancel_on_signal(&progress)?;
+        let image = Image::resolve(&name, &platform, &registry, storage_image.as_ref()).await?;
+        let report = image::index(&image, &args.output, &options, progress).await;
+        bar.finish_and_clear();
+        anyhow::Ok(report?)
+    })?;
+    if global.json {
+        output::json(&report)?;
+    } else if !args.quiet {
+        output::print(&summary(&report))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where layers are kept. Without a directory to write to, indexing works all the same.
+fn layer_dir(args: &IndexArgs) -> Result<PathBuf> {
+    let dir = cache_dir(args.cache_dir.as_deref()).join("layers");
+    std::fs::create_dir_all(&dir)
+        .with_context(|| format!("make the cache directory {} (choose another with --cache-dir)", dir.display()))?;
+    Ok(dir)
+}
+
+/// SIGINT and SIGTERM stop the work in good order: no half-written file stays.
+fn cancel_on_signal(progress: &Arc<Progress>) -> Result<()> {
+    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+        let mut signals = signal(kind).context("listen for signals")?;
+        let progress = Arc::clone(progress);
+        tokio::spawn(async move {
+            signals.recv().await;
+            progress.cancel();
+        });
+    }
+    Ok(())
+}
+
+/// A bar on standard error, if that is a terminal.
+fn show(progress: &Arc<Progress>, hidden: bool) -> ProgressBar {
+    if hidden || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(0);
+    let template = "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
+    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let (shown, progress) = (bar.clone(), Arc::clone(progress));
+    tokio::spawn(async move {
+        while !shown.is_finished() {
+            let now = progress.snapshot();
+            shown.set_length(now.bytes_total);
+            shown.set_position(now.bytes.min(now.bytes_total));
+            shown.set_message(format!("{} {}/{}", now.phase, now.layers, now.layers_total));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    bar
+}
+
+fn summary(report: &Report) -> String {
+    let mut out = format!("{}\n", report.image);
+    for (i, layer) in report.layers.iter().enumerate() {
+        out.push_str(&format!(
+            "  layer {:>2}  {}  {:>10} {:<4} -> {:>10}  {:>7} entries  {:>5} spans{}\n",
+            i + 1,
+            layer.digest.get(..19).unwrap_or(&layer.digest),
+            size::human(layer.compressed_bytes),
+            layer.compression,
+            size::human(layer.uncompressed_bytes),
+            layer.entries,
+            layer.spans,
+            if layer.reused { "  (known)" } else { "" },
+        ));
+    }
+    if report.xattrs_dropped > 0 {
+        out.push_str(&format!("  {} extended attributes left out that no Linux filesystem can hold\n", report.xattrs_dropped));
+    }
+    let percent = report.archive_bytes as f64 * 100.0 / report.uncompressed_bytes.max(1) as f64;
+    out.push_str(&format!(
+        "{}: {} ({percent:.2} % of {}), {} nodes, {:.2} s\n",
+        report.archive.display(),
+        size::human(report.archive_bytes),
+        size::human(report.uncompressed_bytes),
+        report.inodes,
+        report.seconds,
+    ));
+    out
+}

@@ -1,0 +1,175 @@
+//! `clipctl ls`.
+
+use std::os::unix::ffi::OsStrExt;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use archive::{Archive, Index, Node, NodeKind};
+use serde_json::{Value, json};
+
+use crate::cli::{Global, LsArgs};
+use crate::output;
+use crate::tree_walk::{Step, Walk, resolve};
+
+pub(super) fn run(args: &LsArgs, global: &Global) -> Result<ExitCode> {
+    let archive = Archive::open(&args.archive)?;
+    let index = archive.index();
+    let path = args.path.as_os_str().as_bytes();
+    let node = resolve(index, path)?;
+    let mut rows = Vec::new();
+    if node.kind == NodeKind::Directory {
+        collect(index, node, args.recursive, &mut rows)?;
+    } else {
+        rows.push((path.to_vec(), node));
+    }
+    if global.json {
+        let rows = rows.iter().map(|(path, node)| document(index, path, node)).collect::<Result<Vec<Value>>>()?;
+        output::json(&rows)?;
+    } else {
+        for (path, node) in &rows {
+            let line = if args.long { long(index, path, node)? } else { output::name(path) };
+            output::print(&format!("{line}\n"))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The entries of a directory, with `deep` all below it by their paths from there.
+fn collect(index: &Index, dir: Node, deep: bool, rows: &mut Vec<(Vec<u8>, Node)>) -> Result<()> {
+    if !deep {
+        for entry in index.read_dir(&dir, 0)? {
+            let entry = entry?;
+            if entry.name != b"." && entry.name != b".." {
+                rows.push((entry.name.to_vec(), index.node(entry.nid)?));
+            }
+        }
+        return Ok(());
+    }
+    let mut above: Vec<u8> = Vec::new();
+    let mut lengths = Vec::new();
+    for step in Walk::new(index, dir) {
+        match step? {
+            Step::Entry(name, node) => {
+                let path = [&above[..], &name].concat();
+                if node.kind == NodeKind::Directory {
+                    lengths.push(above.len());
+                    above = [&path[..], b"/"].concat();
+                }
+                rows.push((path, node));
+            }
+            Step::Leave => above.truncate(lengths.pop().unwrap_or_default()),
+        }
+    }
+    Ok(())
+}
+
+/// The letter of a kind, as `ls -l` has it, and its name.
+pub(super) fn kind(kind: NodeKind) -> (char, &'static str) {
+    match kind {
+        NodeKind::File => ('-', "file"),
+        NodeKind::Directory => ('d', "directory"),
+        NodeKind::Symlink => ('l', "symlink"),
+        NodeKind::CharDevice => ('c', "char-device"),
+        NodeKind::BlockDevice => ('b', "block-device"),
+        NodeKind::Fifo => ('p', "fifo"),
+        NodeKind::Socket => ('s', "socket"),
+    }
+}
+
+/// `rwsr-xr-t`.
+fn permissions(mode: u16) -> String {
+    let mut out = String::new();
+    for (shift, special, letter) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
+        let bits = mode >> shift & 7;
+        out.push(if bits & 4 != 0 { 'r' } else { '-' });
+        out.push(if bits & 2 != 0 { 'w' } else { '-' });
+        out.push(match (bits & 1 != 0, mode & special != 0) {
+            (true, true) => letter,
+            (false, true) => letter.to_ascii_uppercase(),
+            (true, false) => 'x',
+            (false, false) => '-',
+        });
+    }
+    out
+}
+
+fn long(index: &Index, path: &[u8], node: &Node) -> Result<String> {
+    let size = match node.kind {
+        NodeKind::CharDevice | NodeKind::BlockDevice => format!("{}, {}", node.rdev.major, node.rdev.minor),
+        _ => node.size.to_string(),
+    };
+    let target = match node.kind {
+        NodeKind::Symlink => format!(" -> {}", output::name(&index.read_link(node)?)),
+        _ => String::new(),
+    };
+    Ok(format!(
+        "{}{} {:>3} {:>5} {:>5} {:>10} {} {}{target}",
+        kind(node.kind).0,
+        permissions(node.mode),
+        node.nlink,
+        node.uid,
+        node.gid,
+        size,
+        time(node.mtime),
+        output::name(path),
+    ))
+}
+
+/// `2023-11-14T22:13:20Z`: civil time from days since 1970 (proleptic Gregorian calendar, 400 years of 146,097 days).
+fn time(seconds: i64) -> String {
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let z = days + 719_468; // days since 0000-03-01
+    let (era, day_of_era) = (z.div_euclid(146_097), z.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153; // from March
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+}
+
+fn document(index: &Index, path: &[u8], node: &Node) -> Result<Value> {
+    let mut out = json!({
+        "path": output::name(path),
+        "type": kind(node.kind).1,
+        "mode": format!("{:04o}", node.mode),
+        "nlink": node.nlink,
+        "uid": node.uid,
+        "gid": node.gid,
+        "size": node.size,
+        "mtime": node.mtime,
+        "mtime_nsec": node.mtime_nsec,
+        "nid": node.nid.0,
+    });
+    if node.kind == NodeKind::Symlink {
+        out["target"] = output::name(&index.read_link(node)?).into();
+    }
+    if matches!(node.kind, NodeKind::CharDevice | NodeKind::BlockDevice) {
+        out["rdev"] = json!([node.rdev.major, node.rdev.minor]);
+    }
+    let xattrs = index.xattrs(node)?;
+    if !xattrs.is_empty() {
+        let named = xattrs.iter().map(|(name, value)| (output::name(name), Value::from(output::name(value))));
+        out["xattrs"] = Value::Object(named.collect());
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_modes() {
+        assert_eq!(time(0), "1970-01-01T00:00:00Z");
+        assert_eq!(time(1_700_000_000), "2023-11-14T22:13:20Z");
+        assert_eq!(time(951_782_399), "2000-02-28T23:59:59Z");
+        assert_eq!(time(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(time(-1), "1969-12-31T23:59:59Z");
+        assert_eq!(
+            (permissions(0o4755), permissions(0o1666), permissions(0o2070)),
+            ("rwsr-xr-x".into(), "rw-rw-rwT".into(), "---rws---".into())
+        );
+    }
+}

@@ -1,0 +1,40 @@
+//! The commands, one file each.
+
+mod cat;
+mod completions;
+mod extract;
+mod index;
+mod inspect;
+mod ls;
+mod mount;
+mod stats;
+mod umount;
+mod verify;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::cli::{Cli, Command};
+use crate::logging;
+
+/// Runs the command.
+pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
+    let Cli { command, global } = cli;
+    if let Command::Mount(args) = &command {
+        return mount::run(args, &global);
+    }
+    logging::init(&global.log_level, None)?;
+    match command {
+        Command::Index(args) => index::run(&args, &global),
+        Command::Umount(args) => umount::run(&args),
+        Command::Inspect(args) => inspect::run(&args, &global),
+        Command::Ls(args) => ls::run(&args, &global),
+        Command::Cat(args) => cat::run(&args),
+        Command::Extract(args) => extract::run(&args, &global),
+        Command::Verify(args) => verify::run(&args, &global),
+        Command::Stats(args) => stats::run(&args, &global),
+        Command::Completions(args) => completions::run(&args),
+        Command::Mount(_) => unreachable!("was handled before logging began: its server logs elsewhere"),
+    }
+}

@@ -1,0 +1,40 @@
+//! clipctl: index, mount and look into lazily loaded container images.
+//!
+//! `main` parses, sets up logging, runs one command and turns its outcome into an exit code: 0 done, 1 failed, 2 used wrongly. One
+//! command, one file, one `run` (`commands/`). What several commands share is named by what it is: [`opened`] wires the way of a read.
+
+mod background;
+mod cli;
+mod commands;
+mod logging;
+mod mount_helper;
+mod opened;
+mod output;
+mod registry_args;
+mod size;
+mod tree_walk;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::Cli;
+
+fn main() -> ExitCode {
+    let arguments = match mount_helper::arguments(std::env::args_os()) {
+        Ok(arguments) => arguments,
+        Err(message) => {
+            eprintln!("mount.fuse.clip: {message}");
+            return ExitCode::from(2);
+        }
+    };
+    let cli = Cli::parse_from(arguments);
+    match commands::run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            // The whole chain on one line: what was tried, and why it failed.
+            eprintln!("clipctl: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

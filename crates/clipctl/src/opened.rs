@@ -1,0 +1,104 @@
+//! An archive, open for reading its files: the way of a read, put together.
+//!
+//! ```text
+//! Archive (index, spans) -> Reader -> Cache -> Blob: a local file, or Retry(Limit(Counted(registry)))
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use archive::{Archive, Location, Storage, Stream};
+use backend::{Blob, Counted, FileBlob, Registry, Repository, Traffic};
+use cache::Cache;
+use read::{ReadOptions, Reader};
+use tokio::runtime::Runtime;
+
+use crate::cli::CacheArgs;
+use crate::registry_args::RegistryArgs;
+
+/// An archive with all that is needed to read its files.
+pub(crate) struct Opened {
+    pub archive: Arc<Archive>,
+    pub reader: Arc<Reader>,
+    pub traffic: Arc<Traffic>,
+    pub cache_dir: PathBuf,
+    /// Local files that blobs lie in.
+    pub files: Vec<PathBuf>,
+}
+
+impl Opened {
+    /// Opens the archive at `path`. Nothing is fetched yet.
+    pub fn open(path: &Path, cache: &CacheArgs, registry: &RegistryArgs, runtime: &Runtime, options: ReadOptions) -> Result<Opened> {
+        let archive = Arc::new(Archive::open(path)?);
+        let cache_dir = cache_dir(cache.cache_dir.as_deref());
+        let blobs = Blobs::open(&archive, registry)?;
+        let store = Arc::new(Cache::open(&cache_dir.join("data"), cache.cache_size).context("open the cache")?);
+        let reader = Reader::new(Arc::clone(&archive), blobs.blobs, store, runtime.handle().clone(), options)?;
+        Ok(Opened { archive, reader: Arc::new(reader), traffic: blobs.traffic, cache_dir, files: blobs.files })
+    }
+}
+
+/// The blobs of an archive's streams.
+pub(crate) struct Blobs {
+    /// By stream.
+    pub blobs: Vec<Arc<dyn Blob>>,
+    pub traffic: Arc<Traffic>,
+    pub files: Vec<PathBuf>,
+}
+
+impl Blobs {
+    /// The header alone decides where the blobs are.
+    pub fn open(archive: &Archive, args: &RegistryArgs) -> Result<Blobs> {
+        let registry = match archive.storage() {
+            Storage::Registry { host, repository } => {
+                let way = args.registry(Some(host))?;
+                Some((way, Repository::new(host, repository)?))
+            }
+            Storage::Files => None,
+        };
+        let traffic = registry.as_ref().map_or_else(Arc::default, |(way, _)| Arc::clone(way.traffic()));
+        let mut files = Vec::new();
+        let blobs = archive.streams().iter().map(|stream| blob(archive, stream, registry.as_ref(), &traffic, &mut files));
+        let blobs = blobs.collect::<Result<_>>()?;
+        Ok(Blobs { blobs, traffic, files })
+    }
+}
+
+fn blob(
+    archive: &Archive,
+    stream: &Stream,
+    registry: Option<&(Registry, Repository)>,
+    traffic: &Arc<Traffic>,
+    files: &mut Vec<PathBuf>,
+) -> Result<Arc<dyn Blob>> {
+    let mut file = |path: &Path, offset: u64| -> Result<Arc<dyn Blob>> {
+        let blob = FileBlob::open(path, offset, stream.blob_size)
+            .with_context(|| format!("open the data of {} (was the image moved?)", archive.path().display()))?;
+        files.push(path.into());
+        Ok(Arc::new(Counted::new(blob, Arc::clone(traffic))))
+    };
+    match (&stream.location, registry) {
+        (Location::File { path, offset }, _) => file(Path::new(path), *offset),
+        (Location::Archive { offset }, _) => file(archive.path(), *offset),
+        (Location::Registry, Some((registry, repository))) => Ok(registry.open(repository, &stream.blob, stream.blob_size)),
+        (Location::Registry, None) => anyhow::bail!("{} does not name its registry", archive.path().display()),
+    }
+}
+
+/// The directory of caches: as given, or the system's for root and the user's for others.
+pub(crate) fn cache_dir(given: Option<&Path>) -> PathBuf {
+    if let Some(dir) = given {
+        return dir.into();
+    }
+    if rustix::process::geteuid().is_root() {
+        return "/var/cache/clip".into();
+    }
+    let of = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    of("XDG_CACHE_HOME").or_else(|| of("HOME").map(|home| home.join(".cache"))).unwrap_or_else(std::env::temp_dir).join("clip")
+}
+
+/// Threads that fetch, and, as needed, threads that decode.
+pub(crate) fn runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("clip").build().context("start the runtime")
+}

@@ -1,0 +1,356 @@
+//! Fetching: from "these spans are missing" to tasks that bring them, each span once.
+//!
+//! [`Fetcher::want`] joins fetches that are under way and launches the others, as runs of neighbours ([`plan`]). A run is one request, whose body is
+//! cut into spans as it arrives (passage.rs). The tasks belong to nobody who waits: a reader who goes away changes nothing, what was begun is
+//! brought to its end and kept, for the next one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use archive::{Archive, Span, StreamId};
+use bytes::Bytes;
+use cache::Lookup;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::decode::{Fault, SpanDecoder, is_right};
+use crate::flight::{Flights, Piece, Ticket, Waiter};
+use crate::lane::Lane;
+use crate::memory::{Budget, shrink};
+use crate::plan::{self, Run};
+use crate::stats::Counters;
+use crate::{Error, ReadOptions};
+
+/// How often wrong bytes are asked for before the span is called corrupt: once may be a cosmic ray or a broken proxy, three times is not.
+pub(crate) const ATTEMPTS_MAX: u32 = 3;
+/// Most compressed bytes of one span: a span of 16 MiB that does not compress, and as much again for what a codec may add. More is no image.
+pub(crate) const COMPRESSED_BYTES_MAX: u64 = 2 * archive::SPAN_BYTES_MAX as u64;
+/// Runs of read-ahead that may wait for their turn; beyond that, guesses are dropped.
+const PREFETCH_QUEUE_MAX: usize = 32;
+
+/// Spans of one stream that a task has to bring.
+pub(crate) type Tickets = BTreeMap<u32, Ticket>;
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// A reader waits.
+    Foreground,
+    /// Read-ahead guesses. It has permits of its own, so that it never stands in a reader's way.
+    Prefetch,
+}
+
+/// Why a task stops before it has brought everything.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// For good.
+    Failed(Error),
+    /// The bytes from this span on are wrong: try again.
+    Bad { index: u32, reason: String },
+}
+
+impl<E: Into<Error>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// A span that was decoded.
+pub(crate) struct Decoded {
+    pub bytes: Vec<u8>,
+    pub kept: bool,
+}
+
+/// Brings the spans of one archive.
+#[derive(Debug)]
+pub(crate) struct Fetcher {
+    pub archive: Arc<Archive>,
+    pub lanes: Vec<Arc<Lane>>,
+    pub flights: Arc<Flights>,
+    pub counters: Arc<Counters>,
+    handle: Handle,
+    requests: Semaphore,
+    prefetches: Semaphore,
+    memory: Budget,
+    prefetch_memory: Budget,
+    cores: Semaphore,
+    prefetch_queue: Semaphore,
+    closed: AtomicBool,
+}
+
+impl Fetcher {
+    pub fn new(archive: Arc<Archive>, lanes: Vec<Arc<Lane>>, handle: Handle, options: &ReadOptions) -> Self {
+        Self {
+            archive,
+            lanes,
+            flights: Arc::default(),
+            counters: Arc::default(),
+            handle,
+            requests: Semaphore::new(options.requests_max.max(1)),
+            prefetches: Semaphore::new(options.prefetches_max.max(1)),
+            memory: Budget::new(options.memory_bytes_max),
+            prefetch_memory: Budget::new(options.memory_bytes_max / 2),
+            cores: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
+            prefetch_queue: Semaphore::new(PREFETCH_QUEUE_MAX),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Joins or launches the fetch of each span.
+    pub fn want(self: &Arc<Self>, stream: StreamId, indexes: &BTreeSet<u32>) -> Vec<(u32, Waiter)> {
+        let mut tickets = Tickets::new();
+        let mut waiters = Vec::with_capacity(indexes.len());
+        for &index in indexes {
+            let (waiter, ticket) = self.flights.join((stream.0, index));
+            waiters.push((index, waiter));
+            tickets.extend(ticket.map(|ticket| (index, ticket)));
+        }
+        self.launch(self.lane(stream), tickets, Class::Foreground);
+        waiters
+    }
+
+    /// Fetches spans for nobody, when there is time. Spans are claimed only when a request may begin: a reader who comes first does not have to
+    /// wait behind other guesses.
+    pub fn prefetch(self: &Arc<Self>, stream: StreamId, indexes: &BTreeSet<u32>) {
+        let lane = self.lane(stream);
+        // Where everything passes by anyway, guessing is of no use.
+        if lane.no_ranges.load(Ordering::Relaxed) {
+            return;
+        }
+        let missing = indexes.iter().copied().filter(|&index| !lane.has(index));
+        for run in plan::runs(missing, lane.count(), |index| lane.span(index)) {
+            if !run.is_group {
+                self.handle.spawn(Arc::clone(self).prefetch_run(Arc::clone(lane), run));
+            }
+        }
+    }
+
+    async fn prefetch_run(self: Arc<Self>, lane: Arc<Lane>, run: Run) {
+        let Ok(_queued) = self.prefetch_queue.try_acquire() else { return };
+        let Ok(_turn) = self.prefetches.acquire().await else { return };
+        let missing = run.spans.clone().filter(|&index| !lane.has(index));
+        let mut tickets: Tickets = missing.filter_map(|index| Some((index, self.flights.lead((lane.id().0, index))?))).collect();
+        // A reader may have come for some of them.
+        for run in plan::runs(tickets.keys().copied().collect::<Vec<_>>(), lane.count(), |index| lane.span(index)) {
+            let later = tickets.split_off(&(run.spans.end() + 1));
+            self.attempts(&lane, run, std::mem::replace(&mut tickets, later), Class::Prefetch).await;
+        }
+    }
+
+    /// Starts the tasks that bring what the tickets are for.
+    pub fn launch(self: &Arc<Self>, lane: &Arc<Lane>, tickets: Tickets, class: Class) {
+        let (near, missing): (Tickets, Tickets) = tickets.into_iter().partition(|(index, _)| lane.has(*index));
+        for (index, ticket) in near {
+            self.handle.spawn(Arc::clone(self).bring_from_cache(Arc::clone(lane), index, ticket, class));
+        }
+        self.launch_runs(lane, missing, class);
+    }
+
+    /// Starts the tasks that fetch what the tickets are for.
+    fn launch_runs(self: &Arc<Self>, lane: &Arc<Lane>, mut missing: Tickets, class: Class) {
+        self.widen(lane, &mut missing);
+        for run in plan::runs(missing.keys().copied().collect::<Vec<_>>(), lane.count(), |index| lane.span(index)) {
+            let later = missing.split_off(&(run.spans.end() + 1));
+            let tickets = std::mem::replace(&mut missing, later);
+            self.handle.spawn(Arc::clone(self).run(Arc::clone(lane), run, tickets, class));
+        }
+    }
+
+    /// Claims what will pass by: the other spans of groups. Streamed once, and kept.
+    fn widen(&self, lane: &Lane, tickets: &mut Tickets) {
+        let mut done = None;
+        for index in tickets.keys().copied().collect::<Vec<_>>() {
+            if done.is_some_and(|done| index <= done) {
+                continue;
+            }
+            let group = lane.group(index);
+            done = Some(*group.end());
+            for mate in group.filter(|&mate| mate != index && !lane.has(mate)) {
+                tickets.extend(self.flights.lead((lane.id().0, mate)).map(|ticket| (mate, ticket)));
+            }
+        }
+    }
+
+    /// A run for a reader.
+    async fn run(self: Arc<Self>, lane: Arc<Lane>, run: Run, tickets: Tickets, class: Class) {
+        match self.requests.acquire().await {
+            Ok(_permit) => self.attempts(&lane, run, tickets, class).await,
+            Err(_) => fail(tickets, &Error::Closed),
+        }
+    }
+
+    /// Tries until everything is there, or it is of no use to go on. The caller holds a permit for requests.
+    async fn attempts(self: &Arc<Self>, lane: &Arc<Lane>, mut run: Run, mut tickets: Tickets, class: Class) {
+        for attempt in 1..=ATTEMPTS_MAX {
+            match self.pass(lane, &run, &mut tickets, class).await {
+                Ok(()) => return,
+                Err(Stop::Failed(error)) => return fail(tickets, &error),
+                Err(Stop::Bad { index, reason }) if attempt == ATTEMPTS_MAX => {
+                    return fail(tickets, &self.corrupt(lane, index, &lane.span(index), reason));
+                }
+                Err(Stop::Bad { index, .. }) => {
+                    Counters::one(&self.counters.retries);
+                    run.spans = *lane.group(index).start()..=*run.spans.end();
+                }
+            }
+        }
+    }
+
+    /// A span that the cache has, perhaps from an earlier boot: compared if need be, fetched if it turns out to be wrong or gone.
+    async fn bring_from_cache(self: Arc<Self>, lane: Arc<Lane>, index: u32, ticket: Ticket, class: Class) {
+        let span = lane.span(index);
+        let grant = match self.grant(class, span.length.into()).await {
+            Ok(grant) => grant,
+            Err(error) => return ticket.complete(Err(error)),
+        };
+        let (from, counters) = (Arc::clone(&lane), Arc::clone(&self.counters));
+        match tokio::task::spawn_blocking(move || read_whole(&from, index, &span, &counters)).await {
+            Ok(Some(bytes)) => ticket.complete(Ok(Arc::new(Piece { bytes, _memory: grant }))),
+            Ok(None) => {
+                drop(grant);
+                // Not asked whether the cache has it now: a record that is there and cannot be read must not make us go round in circles.
+                self.launch_runs(&lane, Tickets::from([(index, ticket)]), class);
+            }
+            // The runtime goes down.
+            Err(_) => ticket.complete(Err(Error::Closed)),
+        }
+    }
+
+    /// One span with a restart point of its own, whose compressed bytes are here: decoded beside whatever else arrives.
+    pub fn spawn_single(self: &Arc<Self>, lane: &Arc<Lane>, single: Single) {
+        self.handle.spawn(Arc::clone(self).bring_single(Arc::clone(lane), single));
+    }
+
+    async fn bring_single(self: Arc<Self>, lane: Arc<Lane>, single: Single) {
+        let Single { index, span, mut compressed, ticket, grant, class } = single;
+        for attempt in 1..=ATTEMPTS_MAX {
+            let (_, result) = match self.decode(&lane, index, compressed, SpanDecoder::default(), true, class).await {
+                Ok(done) => done,
+                Err(error) => return ticket.complete(Err(error)),
+            };
+            let reason = match result {
+                Ok(decoded) => return ticket.complete(Ok(piece(decoded.bytes, grant))),
+                Err(Fault::Archive(error)) => return ticket.complete(Err(error.into())),
+                Err(Fault::Data(reason)) => reason,
+            };
+            if attempt == ATTEMPTS_MAX {
+                return ticket.complete(Err(self.corrupt(&lane, index, &span, reason)));
+            }
+            Counters::one(&self.counters.retries);
+            compressed = match backend::read_all(&*lane.blob, span.blob_range(), COMPRESSED_BYTES_MAX).await {
+                Ok(bytes) => bytes,
+                Err(error) => return ticket.complete(Err(error.into())),
+            };
+        }
+    }
+
+    /// Decodes, verifies and keeps the next span of a group, on a blocking thread, on as many as there are cores.
+    pub async fn decode(
+        &self,
+        lane: &Arc<Lane>,
+        index: u32,
+        input: Bytes,
+        mut decoder: SpanDecoder,
+        keep: bool,
+        class: Class,
+    ) -> Result<(SpanDecoder, Result<Decoded, Fault>), Error> {
+        let _core = self.cores.acquire().await.map_err(|_| Error::Closed)?;
+        let (archive, lane, counters) = (Arc::clone(&self.archive), Arc::clone(lane), Arc::clone(&self.counters));
+        let work = move || {
+            let start = Instant::now();
+            let span = lane.span(index);
+            let result = decoder.next(&archive, lane.codec, &span, &input).map(|bytes| {
+                counters.decoded(bytes.len(), start.elapsed());
+                let kept = keep && lane.keep(plan::slot(index, &span), &bytes);
+                if keep && !kept {
+                    Counters::one(&counters.not_kept);
+                }
+                if class == Class::Prefetch {
+                    Counters::one(&counters.prefetched);
+                    lane.mark_prefetched(index);
+                }
+                Decoded { bytes, kept }
+            });
+            if result.is_err() {
+                Counters::one(&counters.verify_failures);
+            }
+            (decoder, result)
+        };
+        // It ends abnormally only when the runtime goes down.
+        tokio::task::spawn_blocking(work).await.map_err(|_| Error::Closed)
+    }
+
+    /// Memory for one span.
+    pub async fn grant(&self, class: Class, bytes: u64) -> Result<OwnedSemaphorePermit, Error> {
+        match class {
+            Class::Foreground => self.memory.grant(bytes).await,
+            Class::Prefetch => self.prefetch_memory.grant(bytes).await,
+        }
+    }
+
+    /// Gives a span up: the one line in the log, and the error for those who wait.
+    pub fn corrupt(&self, lane: &Lane, index: u32, span: &Span, reason: String) -> Error {
+        let (blob, bytes) = (lane.blob.name(), span.blob_range());
+        let archive = self.archive.path().display();
+        tracing::error!(%archive, blob, span = index, ?bytes, reason, "bytes are not what the archive was made from; giving up on this span");
+        Error::Corrupt { blob: blob.to_owned(), span: index, start: span.offset, end: span.end(), reason }
+    }
+
+    /// Refuses everything from now on; what is under way ends at its next step.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        for semaphore in [&self.requests, &self.prefetches, &self.cores, &self.prefetch_queue] {
+            semaphore.close();
+        }
+        self.memory.close();
+        self.prefetch_memory.close();
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    pub fn lane(&self, stream: StreamId) -> &Arc<Lane> {
+        &self.lanes[usize::from(stream.0)]
+    }
+}
+
+/// A span to decode, with all that it needs.
+pub(crate) struct Single {
+    pub index: u32,
+    pub span: Span,
+    pub compressed: Bytes,
+    pub ticket: Ticket,
+    pub grant: OwnedSemaphorePermit,
+    pub class: Class,
+}
+
+/// A decoded span for those who wait; the memory of its compressed bytes is given back.
+pub(crate) fn piece(bytes: Vec<u8>, grant: OwnedSemaphorePermit) -> Arc<Piece> {
+    let memory = shrink(grant, bytes.len() as u64);
+    Arc::new(Piece { bytes, _memory: memory })
+}
+
+/// Tells everyone who waits.
+pub(crate) fn fail(tickets: Tickets, error: &Error) {
+    for ticket in tickets.into_values() {
+        ticket.complete(Err(error.clone()));
+    }
+}
+
+/// Reads a span from the cache, and compares it if it has outlived a reboot.
+fn read_whole(lane: &Lane, index: u32, span: &Span, counters: &Counters) -> Option<Vec<u8>> {
+    let (slot, mut bytes) = (plan::slot(index, span), vec![0; span.length as usize]);
+    match lane.lookup(slot, 0, &mut bytes) {
+        Lookup::Hit => Some(bytes),
+        Lookup::Miss => None,
+        Lookup::Unverified => {
+            let is_right = is_right(span, &bytes);
+            lane.settle(slot, is_right);
+            Counters::one(if is_right { &counters.confirmed } else { &counters.discarded });
+            is_right.then_some(bytes)
+        }
+    }
+}
