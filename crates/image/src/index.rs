@@ -83,16 +83,27 @@ pub struct LayerReport {
 /// # Errors
 /// [`Error::Layer`] for the first layer that is not what the manifest and the config say or cannot be read; [`Error::Archive`] and
 /// [`Error::Io`] where files cannot be written.
-pub async fn index(image: &Image, output: &Path, options: &IndexOptions, progress: Arc<Progress>) -> Result<Report, Error> {
+///
+/// Dropping the future stops the work: fetches end at once, and with them the scans, whose files are removed.
+pub async fn index(image: Arc<Image>, output: &Path, options: &IndexOptions, progress: Arc<Progress>) -> Result<Report, Error> {
     let start = Instant::now();
     let writer = ArchiveWriter::create(output)?; // fails early where the directory cannot be written
     progress.enter("layers");
-    let layers = scan_all(image, options, &progress).await?;
+    let layers = scan_all(&image, options, &progress).await?;
     progress.enter("archive");
-    let assembled = Assembly::new(image, &layers)?;
-    let (inodes, xattrs_dropped) = assembled.write(writer, image)?;
-    let archive_bytes = std::fs::metadata(output).map_err(|source| Error::Io { path: output.into(), source })?.len();
-    Ok(report(image, &layers, output, archive_bytes, inodes, xattrs_dropped, start.elapsed()))
+    let output = output.to_path_buf();
+    let assemble = move || {
+        let assembled = Assembly::new(&image, &layers)?;
+        let (inodes, xattrs_dropped) = assembled.write(writer, &image)?;
+        let archive_bytes = std::fs::metadata(&output).map_err(|source| Error::Io { path: output.clone(), source })?.len();
+        Ok(report(&image, &layers, &output, archive_bytes, inodes, xattrs_dropped, start.elapsed()))
+    };
+    joined(tokio::task::spawn_blocking(assemble).await)
+}
+
+/// What a blocking task returned. It cannot be cancelled once it runs, and a panic in it is a bug that goes on here.
+fn joined<T>(result: Result<T, tokio::task::JoinError>) -> T {
+    result.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 fn report(
@@ -226,15 +237,14 @@ impl Job {
         }
         let (sender, mut receiver) = mpsc::channel(BODY_QUEUE);
         let blob = Arc::clone(&self.blob);
-        let fetch = tokio::spawn(async move { fetch(&*blob, &sender).await });
+        let mut fetching = JoinSet::new(); // which ends the fetch when it is dropped
+        fetching.spawn(async move { fetch(&*blob, &sender).await });
         let scanned = tokio::task::spawn_blocking(move || {
             let result = self.scan(&mut || receiver.blocking_recv());
             receiver.close();
             result
         });
-        let result = scanned.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        fetch.abort();
-        result
+        joined(scanned.await)
     }
 
     fn scan(&self, input: &mut dyn FnMut() -> Option<Result<Bytes, LayerError>>) -> Result<(LayerFile, bool), LayerError> {

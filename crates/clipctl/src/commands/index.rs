@@ -42,11 +42,19 @@ pub(super) fn run(args: &IndexArgs, global: &Global) -> Result<ExitCode> {
     let report = runtime()?.block_on(async {
         let progress = Arc::new(Progress::default());
         let bar = show(&progress, args.quiet || global.json);
-        cancel_on_signal(&progress)?;
-        let image = Image::resolve(&name, &platform, &registry, storage_image.as_ref()).await?;
-        let report = image::index(&image, &args.output, &options, progress).await;
+        let work = async {
+            let image = Image::resolve(&name, &platform, &registry, storage_image.as_ref()).await?;
+            anyhow::Ok(image::index(Arc::new(image), &args.output, &options, Arc::clone(&progress)).await?)
+        };
+        let report = tokio::select! {
+            report = work => report,
+            stopped = signalled() => stopped.and_then(|()| {
+                progress.cancel();
+                bail!("stopped by a signal; nothing was written")
+            }),
+        };
         bar.finish_and_clear();
-        anyhow::Ok(report?)
+        report
     })?;
     if global.json {
         output::json(&report)?;
@@ -64,15 +72,13 @@ fn layer_dir(args: &IndexArgs) -> Result<PathBuf> {
     Ok(dir)
 }
 
-/// SIGINT and SIGTERM stop the work in good order: no half-written file stays.
-fn cancel_on_signal(progress: &Arc<Progress>) -> Result<()> {
-    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
-        let mut signals = signal(kind).context("listen for signals")?;
-        let progress = Arc::clone(progress);
-        tokio::spawn(async move {
-            signals.recv().await;
-            progress.cancel();
-        });
+/// Returns at SIGINT or SIGTERM.
+async fn signalled() -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
     }
     Ok(())
 }
