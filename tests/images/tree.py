@@ -6,7 +6,7 @@
 Paths, names, and xattr values are bytes: what is not printable ASCII is written \\xNN. Walks by directory handles, so
 a path may be as deep as the filesystem allows. `nlink` counts names of directories as ext4 does not promise to: only
 that of other inodes is printed, with the sorted first path of the inode's names in this tree as `group`.
-An mtime not before --since is printed as null: the image said nothing, and the tool left the time of its own work.
+An mtime between --since and now is printed as null: the image said nothing, and the tool left the time of its own work.
 --diff takes null for equal to anything.
 """
 
@@ -15,6 +15,7 @@ import json
 import os
 import stat
 import sys
+import time
 
 KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "symlink", stat.S_IFCHR: "char",
          stat.S_IFBLK: "block", stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket"}
@@ -99,8 +100,9 @@ def walk(root, with_content, since):
         elif entry["nlink"] > 1:
             groups.setdefault(inode, []).append(entry)
     os.close(handle)
+    now = time.time_ns()
     for entry in entries:
-        if entry["mtime"] >= since:
+        if since <= entry["mtime"] <= now:
             entry["mtime"] = None
     for members in groups.values():
         first = min(member["path"] for member in members)

@@ -38,7 +38,11 @@ impl Archive {
     /// [`Error::Io`] where the file cannot be read, [`Error::NotAnArchive`], [`Error::Unsupported`], and [`Error::Corrupt`] where any
     /// part contradicts its digest or another part.
     pub fn open(path: &Path) -> Result<Archive, Error> {
-        let map = Map::open(path)?;
+        Archive::of(path, Map::open(path)?)
+    }
+
+    /// The archive that a map holds.
+    pub(crate) fn of(path: &Path, map: Map) -> Result<Archive, Error> {
         let header = Header::parse(&map[..map.len().min(HEADER_BYTES)], map.len() as u64).map_err(|e| match e {
             HeaderError::NotAnArchive => Error::NotAnArchive { path: path.into() },
             HeaderError::Unsupported(found) => Error::Unsupported { path: path.into(), found, supported: header::FORMAT_VERSION },

@@ -156,8 +156,7 @@ impl Header {
             le::put(&mut out, at + 16, section.length.to_le_bytes());
             le::put(&mut out, at + 24, section.checksum);
         }
-        let checksum = *blake3::hash(&out[..CHECKSUM_AT]).as_bytes();
-        le::put(&mut out, CHECKSUM_AT, checksum);
+        seal(&mut out);
         out
     }
 
@@ -180,6 +179,18 @@ impl Header {
     pub fn section(&self, kind: SectionKind) -> Option<&Section> {
         self.sections.iter().find(|s| s.kind == kind)
     }
+}
+
+/// Writes the header's own checksum.
+pub(crate) fn seal(record: &mut [u8; HEADER_BYTES]) {
+    let checksum = *blake3::hash(&record[..CHECKSUM_AT]).as_bytes();
+    le::put(record, CHECKSUM_AT, checksum);
+}
+
+/// Entry `i` of the section table, unchecked, and where its checksum is.
+pub(crate) fn entry(record: &[u8; HEADER_BYTES], i: usize) -> Option<(Section, usize)> {
+    let at = TABLE_AT + i * ENTRY_BYTES;
+    parse_entry(record, at).ok().map(|section| (section, at + 24))
 }
 
 fn parse_record(record: &[u8; HEADER_BYTES], file_bytes: u64) -> Result<Header, Damage> {

@@ -10,6 +10,8 @@
 mod archive;
 pub mod erofs;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod header;
 mod le;
 #[expect(unsafe_code, reason = "mapping a file is unsafe by nature; nothing else here is")]
@@ -27,7 +29,7 @@ pub use erofs::read::{Entry, Extent, Index, Node, NodeKind, ReadDir, Source};
 pub use error::Error;
 pub use header::ArchiveVersion;
 pub use meta::{Location, Storage, Stream};
-pub use spans::{SPAN_BYTES_MAX, Span, Spans};
+pub use spans::{SPAN_BLOB_BYTES_MAX, SPAN_BYTES_MAX, Span, Spans};
 pub use tree::{Attributes, Content, Hole, InodeId, Segment, SparseMap, Tree};
 pub use windows::WindowId;
 pub use writer::{ArchiveWriter, Parts};

@@ -118,6 +118,10 @@ impl StoredStream {
             other => return damaged!("codec {other} of a stream is unknown"),
         };
         let StoredStream { size, blob, blob_size, diff_id, location, .. } = self;
+        let start = if let Location::File { offset, .. } | Location::Archive { offset } = location { offset } else { 0 };
+        if start.checked_add(blob_size).is_none_or(|end| i64::try_from(end).is_err()) {
+            return damaged!("stream {blob} lies behind the end of any file");
+        }
         Ok(Stream { codec, size, blob, blob_size, diff_id, location })
     }
 }

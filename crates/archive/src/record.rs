@@ -17,7 +17,9 @@ fn config() -> Configuration<LittleEndian, Varint, Limit<RECORD_BYTES_MAX>> {
 /// # Errors
 /// A sentence, where they are more than [`RECORD_BYTES_MAX`].
 pub fn encode(record: &impl Serialize) -> Result<Vec<u8>, String> {
-    bincode::serde::encode_to_vec(record, config()).map_err(|e| e.to_string())
+    let bytes = bincode::serde::encode_to_vec(record, config()).map_err(|e| e.to_string())?;
+    // bincode holds the limit when it reads only.
+    if bytes.len() > RECORD_BYTES_MAX { Err(format!("a record of {} bytes", bytes.len())) } else { Ok(bytes) }
 }
 
 /// The record that `bytes` are, all of them.

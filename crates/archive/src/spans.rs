@@ -12,6 +12,8 @@ use crate::windows::WindowId;
 
 /// Longest span, in uncompressed bytes: what one reader may have to wait for, and what one fetch must hold in memory.
 pub const SPAN_BYTES_MAX: u32 = 16 << 20;
+/// Most compressed bytes of a span: one that does not compress, and as much again for what a codec may add. More is no image.
+pub const SPAN_BLOB_BYTES_MAX: u64 = 2 * SPAN_BYTES_MAX as u64;
 /// Bytes of a span's record.
 pub(crate) const RECORD_BYTES: usize = 64;
 const NO_WINDOW: u32 = u32::MAX;
@@ -54,7 +56,7 @@ impl Span {
         le::put(&mut out, 0, self.offset.to_le_bytes());
         le::put(&mut out, 8, self.blob_offset.to_le_bytes());
         le::put(&mut out, 16, self.length.to_le_bytes());
-        // The writer refuses longer ones: 4 GiB of compressed bytes for at most 16 MiB are no image.
+        // The writer refuses longer ones.
         le::put(&mut out, 20, (self.blob_length as u32).to_le_bytes());
         le::put(&mut out, 24, self.window.map_or(NO_WINDOW, |w| w.0).to_le_bytes());
         let (kind, bits) = match self.restart {
@@ -142,27 +144,24 @@ impl<'a> Spans<'a> {
         *hasher.finalize().as_bytes()
     }
 
-    /// Checks that the spans cover the stream, stay inside the blob, and begin as the codec can.
+    /// Checks that the spans cover the stream, go forward inside the blob, and begin as the codec can.
     pub(crate) fn check(&self, windows: u32) -> Result<(), Damage> {
-        let (mut offset, mut blob_offset) = (0, 0);
+        let (mut offset, mut blob_offset, mut blob_end) = (0, 0, 0);
         for (i, record) in self.records.iter().enumerate() {
             let span = Span::parse(record)?;
             let begins = match (self.stream.codec, span.restart) {
-                (_, Restart::Continue) => i > 0,
+                (Codec::Gzip | Codec::Zstd, Restart::Continue) => i > 0,
                 (Codec::Raw, Restart::Raw) => span.blob_length == u64::from(span.length),
                 (Codec::Gzip | Codec::Zstd, Restart::Frame) | (Codec::Gzip, Restart::Deflate { .. }) => true,
                 _ => false,
             };
             let window = span.window.is_none_or(|w| w.0 < windows && matches!(span.restart, Restart::Deflate { .. }));
-            let blob_end = span.blob_offset.checked_add(span.blob_length).is_some_and(|end| end <= self.stream.blob_size);
-            if span.offset != offset
-                || !(1..=SPAN_BYTES_MAX).contains(&span.length)
-                || span.blob_offset < blob_offset
-                || !(begins && window && blob_end)
-            {
+            let end = span.blob_offset.checked_add(span.blob_length).filter(|end| (blob_end..=self.stream.blob_size).contains(end));
+            let fits = span.offset == offset && (1..=SPAN_BYTES_MAX).contains(&span.length) && span.blob_offset >= blob_offset;
+            let Some(end) = end.filter(|_| begins && window && fits) else {
                 return damaged!("span {i} of {} contradicts its neighbours or its stream", self.stream.blob);
-            }
-            (offset, blob_offset) = (span.end(), span.blob_offset);
+            };
+            (offset, blob_offset, blob_end) = (span.end(), span.blob_offset, end);
         }
         if offset != self.stream.size {
             return damaged!("the spans of {} cover {offset} of {} bytes", self.stream.blob, self.stream.size);

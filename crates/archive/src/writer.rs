@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::erofs::IndexWriter;
 use crate::header::{BackendKind, HEADER_BYTES, Header, Section, SectionKind};
 use crate::meta::Meta;
 use crate::paged::PAGE_BYTES;
+use crate::spans::SPAN_BLOB_BYTES_MAX;
 use crate::{ArchiveVersion, Error, Span, Storage, Stream, Tree};
 
 /// The index begins on a page, so that it can be mapped and mounted where it lies.
@@ -33,20 +35,25 @@ pub struct Parts<'a> {
 /// dropped, there is at most a temporary file beside it, which is removed.
 pub struct ArchiveWriter {
     path: PathBuf,
+    overwrite: bool,
     temporary: tempfile::NamedTempFile,
     sections: Vec<Section>,
 }
 
 impl ArchiveWriter {
-    /// Begins an archive that will be at `path`.
+    /// Begins an archive that will be at `path`, in place of what is there only with `overwrite`.
     ///
     /// # Errors
     /// [`Error::Io`] where the directory cannot be written.
-    pub fn create(path: &Path) -> Result<ArchiveWriter, Error> {
+    pub fn create(path: &Path, overwrite: bool) -> Result<ArchiveWriter, Error> {
         let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let temporary = tempfile::Builder::new().prefix(".clip-").suffix(".tmp").tempfile_in(directory);
+        let temporary = tempfile::Builder::new()
+            .prefix(".clip-")
+            .suffix(".tmp")
+            .permissions(std::fs::Permissions::from_mode(0o666)) // less the umask, as any new file
+            .tempfile_in(directory);
         let temporary = temporary.map_err(|source| Error::Io { path: path.into(), source })?;
-        Ok(ArchiveWriter { path: path.into(), temporary, sections: Vec::new() })
+        Ok(ArchiveWriter { path: path.into(), overwrite, temporary, sections: Vec::new() })
     }
 
     /// Writes everything and publishes the archive. Returns how many nodes it has. `spans` yields the spans of all streams in order, `windows` their windows as
@@ -91,20 +98,14 @@ impl ArchiveWriter {
             let header = Header { version: ArchiveVersion::V2, backend, file_bytes: at, sections: self.sections.clone() };
             file.seek(SeekFrom::Start(0))?;
             file.write_all(&header.encode())?;
-            publish(&mut self.temporary)
+            file.sync_all()
         };
         write().map_err(|source| Error::Io { path: path.clone(), source })?;
-        self.temporary.persist(&path).map_err(|e| Error::Io { path: path.clone(), source: e.error })?;
+        let persist = if self.overwrite { tempfile::NamedTempFile::persist } else { tempfile::NamedTempFile::persist_noclobber };
+        persist(self.temporary, &path).map_err(|e| Error::Io { path: path.clone(), source: e.error })?;
         sync_directory(&path).map_err(|source| Error::Io { path, source })?;
         Ok(index.inodes())
     }
-}
-
-/// Makes the temporary file whole and readable as any new file would be: tempfile makes it 0600.
-fn publish(temporary: &mut tempfile::NamedTempFile) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    temporary.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-    temporary.as_file().sync_all()
 }
 
 /// The rename itself must survive a power cut.
@@ -147,8 +148,9 @@ fn section<W: Write>(
 fn write_spans(out: &mut impl Write, spans: impl Iterator<Item = io::Result<Span>>) -> io::Result<()> {
     for span in spans {
         let span = span?;
-        if u32::try_from(span.blob_length).is_err() {
-            return Err(io::Error::other(format!("a span of {} compressed bytes", span.blob_length)));
+        if span.blob_length > SPAN_BLOB_BYTES_MAX {
+            let detail = format!("a span of {} compressed bytes (at most {SPAN_BLOB_BYTES_MAX})", span.blob_length);
+            return Err(io::Error::other(detail));
         }
         out.write_all(&span.encode())?;
     }

@@ -1,5 +1,7 @@
 //! The referee: the kernel's own EROFS driver mounts what we write and sees the tree that we meant.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::fs::{self, File};
 use std::io::{Cursor, Write};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
@@ -52,7 +54,7 @@ impl Sample {
             }));
         }
         let parts = Parts { tree: &self.tree, storage: Storage::Files, streams, span_counts: vec![1, 1], manifest: b"{}", config: b"{}" };
-        ArchiveWriter::create(&path).unwrap().finish(&parts, spans.into_iter(), std::iter::empty(), &mut Cursor::new(b"")).unwrap();
+        ArchiveWriter::create(&path, true).unwrap().finish(&parts, spans.into_iter(), std::iter::empty(), &mut Cursor::new(b"")).unwrap();
         path
     }
 

@@ -43,6 +43,10 @@ impl FileBlob {
     /// [`Error::Io`] if the file cannot be opened or ends before the part does. Opening blocks for a moment, as files do.
     pub fn open(path: &Path, offset: u64, size: u64) -> Result<Self, Error> {
         let fail = |source| Error::Io { path: path.to_owned(), source: Arc::new(source) };
+        // Looked at before it is opened: the path may come from an archive, and opening a FIFO waits, opening a watchdog starts it.
+        if !std::fs::metadata(path).map_err(fail)?.is_file() {
+            return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
+        }
         let file = File::open(path).map_err(fail)?;
         let length = file.metadata().map_err(fail)?.len();
         if offset.checked_add(size).is_none_or(|end| end > length) {

@@ -221,6 +221,8 @@ impl<B: Blob> Resume<B> {
                 Some(Err(error)) => error,
                 None => Error::unavailable(self.blob.name(), format!("body ended at {} of {}", self.at, self.end)),
             };
+            // A broken body still holds its place in the limit, which the next one needs.
+            self.stream = stream::empty().boxed();
             self.budget.pause_after(error, &self.traffic).await?;
             let body = open(&*self.blob, &mut self.budget, &self.traffic, self.at..self.end).await?;
             self.skip = self.at - body.offset;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,6 +66,7 @@ impl Cache {
         let paths = Paths { dir: dir.to_owned() };
         for path in [dir.to_owned(), paths.streams(), paths.aside()] {
             make_private_dir(&path).map_err(Error::io("create", &path))?;
+            check_private(&path)?;
         }
         let _lock = lock::wait(&paths.open_lock())?;
         probe_holes(&paths)?;
@@ -258,6 +259,15 @@ fn make_private_dir(path: &Path) -> io::Result<()> {
         Err(error) if !path.is_dir() => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Records in the cache are believed: nobody else may have made them.
+fn check_private(dir: &Path) -> Result<(), Error> {
+    let seen = fs::symlink_metadata(dir).map_err(Error::io("look at", dir))?;
+    if seen.is_dir() && seen.uid() == rustix::process::geteuid().as_raw() && seen.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(Error::NotPrivate { dir: dir.to_owned(), owner: seen.uid(), mode: seen.mode() & 0o7777 })
 }
 
 /// Removes what was set aside; what a process still has open lives on until it is closed.

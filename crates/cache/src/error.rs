@@ -35,6 +35,16 @@ pub enum Error {
         /// The cache directory.
         dir: PathBuf,
     },
+    /// Somebody else could put bytes there that would be taken for verified ones: use another directory, or mend its owner and mode.
+    #[error("cache directory {} belongs to user {owner} with mode {mode:o}: it must be ours, and writable for nobody else", dir.display())]
+    NotPrivate {
+        /// The directory.
+        dir: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// The operating system refused something: permissions, space, a directory that is gone.
     #[error("{action} {}", path.display())]
     Io {

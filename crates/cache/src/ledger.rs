@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use crate::Error;
 use crate::lock::open_private;
-use crate::map::{WORD_BYTES, Words};
+use crate::map::{WORD_BYTES, Words, write_zeros};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"CLIPSTAT");
 const VERSION: u64 = 1;
@@ -74,7 +74,7 @@ impl Ledger {
 
     fn create(path: &Path) -> io::Result<()> {
         let file = open_private(path, true)?;
-        file.set_len(WORDS as u64 * WORD_BYTES)?;
+        write_zeros(&file, WORDS as u64 * WORD_BYTES)?;
         let words = Words::map(&file, WORDS)?;
         for (index, value) in [MAGIC, VERSION].into_iter().enumerate() {
             words.get(index).ok_or(io::ErrorKind::UnexpectedEof)?.store(value, Ordering::Relaxed);

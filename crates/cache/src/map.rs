@@ -14,6 +14,12 @@ use memmap2::{MmapOptions, MmapRaw};
 /// Bytes of a word.
 pub(crate) const WORD_BYTES: u64 = 8;
 
+/// Makes a new file of `bytes` zeros. Written, not merely declared by its length: a word that is stored where the file has no block yet
+/// raises SIGBUS on a full disk; here it is an error.
+pub(crate) fn write_zeros(mut file: &File, bytes: u64) -> io::Result<()> {
+    io::copy(&mut io::Read::take(io::repeat(0), bytes), &mut file).map(drop)
+}
+
 /// The first `count` words of a file, shared with all who map it.
 #[derive(Debug)]
 pub(crate) struct Words {

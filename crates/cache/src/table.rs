@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::boot::BootId;
 use crate::lock::open_private;
-use crate::map::{WORD_BYTES, Words};
+use crate::map::{WORD_BYTES, Words, write_zeros};
 use crate::record::{Extent, Record, STREAM_BYTES_MAX, State, Tick};
 
 /// Most spans that a stream may have: 16 MiB of records, enough for 1 TiB in spans of 1 MiB.
@@ -63,7 +63,7 @@ impl Table {
     /// Makes a new file, all spans absent.
     pub fn create(path: &Path, layout: StreamLayout, boot: BootId) -> io::Result<Self> {
         let file = open_private(path, true)?;
-        file.set_len(layout.words() as u64 * WORD_BYTES)?;
+        write_zeros(&file, layout.words() as u64 * WORD_BYTES)?;
         let words = Words::map(&file, layout.words())?;
         let header = [MAGIC, VERSION, layout.size, u64::from(layout.spans), boot.0[0], boot.0[1]];
         for (index, value) in header.into_iter().enumerate() {

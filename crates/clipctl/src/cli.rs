@@ -83,8 +83,8 @@ pub(crate) struct IndexArgs {
     /// MiB of uncompressed data between two points where reading can begin (0.0625 to 8)
     #[arg(long, value_name = "N", default_value_t = 2.0, value_parser = parse_checkpoint)]
     pub checkpoint_mib: f64,
-    /// Layers to index at the same time [default: the number of processors]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    /// Layers to index at the same time [default: the number of processors, at most 16]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=32))]
     pub jobs: Option<u16>,
     /// For a local image: make the archive look for the blobs in this repository, which must have them
     #[arg(long, value_name = "REF")]

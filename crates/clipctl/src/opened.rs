@@ -95,10 +95,24 @@ pub(crate) fn cache_dir(given: Option<&Path>) -> PathBuf {
         return "/var/cache/clip".into();
     }
     let of = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
-    of("XDG_CACHE_HOME").or_else(|| of("HOME").map(|home| home.join(".cache"))).unwrap_or_else(std::env::temp_dir).join("clip")
+    match of("XDG_CACHE_HOME").or_else(|| of("HOME").map(|home| home.join(".cache"))) {
+        Some(caches) => caches.join("clip"),
+        None => std::env::temp_dir().join(format!("clip-{}", rustix::process::geteuid().as_raw())),
+    }
 }
 
 /// Threads that fetch, and, as needed, threads that decode.
 pub(crate) fn runtime() -> Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("clip").build().context("start the runtime")
+}
+
+/// Lets this process have as many files open as it may: the cache holds two for each stream, and unpacking one for each level of
+/// directories. A refusal is no reason to stop.
+pub(crate) fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(e) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!("the limit of open files stays as it is: {e}");
+    }
 }

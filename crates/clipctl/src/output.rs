@@ -11,10 +11,27 @@ pub(crate) fn json(document: &impl Serialize) -> Result<()> {
     print(&format!("{text}\n"))
 }
 
-/// Prints text. A reader that has gone away (`| head`) is no failure.
+/// Who reads our output has gone away (`| head`): the work ends, and it is no failure.
+#[derive(Debug)]
+pub(crate) struct ReaderGone;
+
+impl std::fmt::Display for ReaderGone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("nobody reads the output")
+    }
+}
+
+impl std::error::Error for ReaderGone {}
+
+/// Prints text.
 pub(crate) fn print(text: &str) -> Result<()> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+    write(text.as_bytes())
+}
+
+/// Writes bytes to standard output.
+pub(crate) fn write(bytes: &[u8]) -> Result<()> {
+    match io::stdout().lock().write_all(bytes) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(ReaderGone.into()),
         other => Ok(other?),
     }
 }
@@ -35,6 +52,12 @@ pub(crate) fn name(bytes: &[u8]) -> String {
     out
 }
 
+/// A message as it can be shown: names and answers from outside may hide in it, so control characters become `\xNN`.
+pub(crate) fn printable(message: &str) -> String {
+    let shown = |c: char| if c.is_control() { format!("\\x{:02x}", u32::from(c)) } else { c.to_string() };
+    message.chars().map(shown).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,6 +65,7 @@ mod tests {
     #[test]
     fn names_are_harmless_and_unambiguous() {
         assert_eq!(name(b"plain \xc3\xa4"), "plain ä");
+        assert_eq!(printable("a\\b\x1b]0;x\x07\u{9b}"), "a\\b\\x1b]0;x\\x07\\x9b");
         assert_eq!(name(b"a\nb\\\x1b[2J\xff"), "a\\x0ab\\x5c\\x1b[2J\\xff");
     }
 }

@@ -23,7 +23,8 @@ pub(crate) struct RegistryArgs {
     /// Trust the certificates in this PEM file as well
     #[arg(long, env = "CLIP_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
-    /// User name at the registry; else CLIP_REGISTRY_USER_<HOST> and _PASS_<HOST>, then Docker's config.json
+    /// User name at the registry that the image, or the archive (see inspect), names; else CLIP_REGISTRY_USER_<HOST> and
+    /// _PASS_<HOST>, then Docker's config.json
     #[arg(long, value_name = "NAME", requires = "password_stdin")]
     pub username: Option<String>,
     /// Read the password from standard input

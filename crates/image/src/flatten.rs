@@ -6,7 +6,7 @@
 //! - a whiteout takes away only what lower layers brought: what this layer has touched stays, in whatever order they come;
 //! - a directory over a directory changes its attributes and keeps its entries; anything else replaces what was there.
 
-use archive::erofs::xattr_representable;
+use archive::erofs::{xattr_representable, xattrs_fit};
 use archive::{Attributes, Content, Hole, InodeId, NodeKind, Rdev, SparseMap, StreamId, Tree};
 
 use crate::tar::sparse::{Chunks, Piece};
@@ -20,6 +20,21 @@ const LINKS_MAX: usize = 255;
 const PARTS_MAX: usize = 100_000;
 /// The longest name of a file (NAME_MAX).
 const NAME_BYTES_MAX: usize = 255;
+
+/// Attributes that belong to the machine that made the image, not to the image: umoci and containers/storage leave them out.
+const HOST_XATTRS: [&[u8]; 9] = [
+    b"security.selinux",
+    b"system.nfs4_acl",
+    b"trusted.overlay.impure",
+    b"trusted.overlay.metacopy",
+    b"trusted.overlay.nlink",
+    b"trusted.overlay.opaque",
+    b"trusted.overlay.origin",
+    b"trusted.overlay.redirect",
+    b"trusted.overlay.upper",
+];
+/// The owner that is none: chown(2) takes it for "leave as it is".
+const NO_OWNER: u32 = u32::MAX;
 
 /// Why an entry cannot be applied.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -76,8 +91,13 @@ impl Flattener {
 
     fn apply_at(&mut self, path: &[u8], mut entry: TarEntry) -> Result<(), String> {
         let before = entry.xattrs.len();
-        entry.xattrs.retain(|(name, value)| xattr_representable(name, value));
+        let user = matches!(entry.kind, EntryKind::File { .. } | EntryKind::Sparse(_) | EntryKind::Directory);
+        entry.xattrs.retain(|(name, value)| xattr_representable(name, value) && (user || !name.starts_with(b"user.")));
         self.xattrs_dropped += (before - entry.xattrs.len()) as u64;
+        entry.xattrs.retain(|(name, _)| !HOST_XATTRS.contains(&name.as_slice()));
+        if !xattrs_fit(&entry.xattrs) {
+            return Err(format!("{} extended attributes of more than 256 KiB together", entry.xattrs.len()));
+        }
         let parts = clean(path);
         let Some((name, above)) = parts.split_last() else { return self.apply_to_root(entry) };
         if name.len() > NAME_BYTES_MAX {
@@ -105,7 +125,7 @@ impl Flattener {
         if entry.kind != EntryKind::Directory {
             return Err("it would replace the root directory".into());
         }
-        self.tree.set_attributes(Tree::ROOT, attributes(entry));
+        self.tree.set_attributes(Tree::ROOT, attributes(entry, &self.tree.attributes(Tree::ROOT)));
         Ok(())
     }
 
@@ -116,7 +136,7 @@ impl Flattener {
         let content = match &entry.kind {
             EntryKind::Directory => {
                 if let Some(existing) = existing.filter(|e| self.tree.kind(*e) == NodeKind::Directory) {
-                    self.tree.set_attributes(existing, attributes(entry));
+                    self.tree.set_attributes(existing, attributes(entry, &self.tree.attributes(existing)));
                     return Ok(());
                 }
                 Content::Directory
@@ -135,7 +155,7 @@ impl Flattener {
             EntryKind::BlockDevice { major, minor } => Content::BlockDevice(Rdev { major: *major, minor: *minor }),
             EntryKind::Fifo => Content::Fifo,
         };
-        let inode = self.tree.inode(attributes(entry), content).map_err(full)?;
+        let inode = self.tree.inode(attributes(entry, &implied_directory()), content).map_err(full)?;
         self.tree.link(dir, name, inode).map_err(full)
     }
 
@@ -249,9 +269,49 @@ impl Flattener {
     }
 }
 
-fn attributes(entry: TarEntry) -> Attributes {
-    let TarEntry { mode, uid, gid, mtime, mtime_nsec, xattrs, .. } = entry;
-    Attributes { mode, uid, gid, mtime, mtime_nsec, xattrs }
+/// What an entry makes of something that was `before`; something new belongs to root before its owner is set.
+fn attributes(entry: TarEntry, before: &Attributes) -> Attributes {
+    let TarEntry { mut mode, uid, gid, mtime, mtime_nsec, mut xattrs, .. } = entry;
+    let owner = |id: u32, before: u32| if id == NO_OWNER { before } else { id };
+    if let Some(at) = xattrs.iter().position(|(name, _)| name == b"system.posix_acl_access")
+        && let Some(acl) = Acl::parse(&xattrs[at].1)
+    {
+        mode = mode & !0o777 | acl.mode;
+        if acl.says_no_more {
+            xattrs.remove(at);
+        }
+    }
+    Attributes { mode, uid: owner(uid, before.uid), gid: owner(gid, before.gid), mtime, mtime_nsec, xattrs }
+}
+
+/// An access ACL, as far as the permission bits go. Setting one sets them, on every filesystem.
+struct Acl {
+    /// Of its owner, of its mask (of its group, where it has none), and of all others.
+    mode: u16,
+    /// It has those alone: filesystems set the bits and keep no ACL.
+    says_no_more: bool,
+}
+
+impl Acl {
+    /// The value is that of linux/posix_acl_xattr.h: a version, then `tag, bits, id` of each entry.
+    fn parse(value: &[u8]) -> Option<Acl> {
+        const VERSION: u32 = 2;
+        const OWNER: u16 = 0x01;
+        const GROUP: u16 = 0x04;
+        const MASK: u16 = 0x10;
+        const OTHER: u16 = 0x20;
+        let (version, entries) = value.split_first_chunk::<4>()?;
+        let (entries, rest) = entries.as_chunks::<8>();
+        if u32::from_le_bytes(*version) != VERSION || !rest.is_empty() {
+            return None;
+        }
+        let bits = |wanted: u16| {
+            let entry = entries.iter().find(|e| u16::from_le_bytes([e[0], e[1]]) == wanted)?;
+            Some(u16::from_le_bytes([entry[2], entry[3]]) & 0o7)
+        };
+        let mode = bits(OWNER)? << 6 | bits(MASK).or_else(|| bits(GROUP))? << 3 | bits(OTHER)?;
+        Some(Acl { mode, says_no_more: entries.len() == 3 && bits(MASK).is_none() })
+    }
 }
 
 /// Linux refuses empty targets and those of more than PATH_MAX bytes.

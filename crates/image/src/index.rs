@@ -30,6 +30,8 @@ pub struct IndexOptions {
     pub checkpoint_bytes: u32,
     /// Layers that are scanned at the same time, at least 1.
     pub jobs: usize,
+    /// Whether the archive may take the place of a file that is there.
+    pub overwrite: bool,
     /// Where what was learned of layers is kept; nowhere if `None`.
     pub layer_dir: Option<PathBuf>,
 }
@@ -87,14 +89,14 @@ pub struct LayerReport {
 /// Dropping the future stops the work: fetches end at once, and with them the scans, whose files are removed.
 pub async fn index(image: Arc<Image>, output: &Path, options: &IndexOptions, progress: Arc<Progress>) -> Result<Report, Error> {
     let start = Instant::now();
-    let writer = ArchiveWriter::create(output)?; // fails early where the directory cannot be written
+    let writer = ArchiveWriter::create(output, options.overwrite)?; // fails early where the directory cannot be written
     progress.enter("layers");
     let layers = scan_all(&image, options, &progress).await?;
     progress.enter("archive");
     let output = output.to_path_buf();
     let assemble = move || {
         let assembled = Assembly::new(&image, &layers)?;
-        let (inodes, xattrs_dropped) = assembled.write(writer, &image)?;
+        let (inodes, xattrs_dropped) = assembled.write(writer, &image, &progress)?;
         let archive_bytes = std::fs::metadata(&output).map_err(|source| Error::Io { path: output.clone(), source })?.len();
         Ok(report(&image, &layers, &output, archive_bytes, inodes, xattrs_dropped, start.elapsed()))
     };
@@ -229,7 +231,9 @@ impl Job {
     async fn run(self) -> Result<(LayerFile, bool), LayerError> {
         // A plain tar's digest is its diff_id, so a docker-archive's layers are found too.
         let key = self.digest.as_ref().unwrap_or(&self.diff_id);
-        if let Some(file) = self.store.find(key, self.spacing) {
+        // Without a digest the key is the plain tar's, which is of no use for a blob that is compressed.
+        let fits = |file: &LayerFile| self.digest.is_some() || file.summary().blob_size == self.blob.size();
+        if let Some(file) = self.store.find(key, self.spacing).filter(fits) {
             self.check(file.summary())?;
             self.progress.add_bytes(self.blob.size());
             self.progress.layer_done();
@@ -382,7 +386,7 @@ impl Assembly {
     }
 
     /// Writes the archive. Returns its inodes, and how many extended attributes were left out.
-    fn write(&self, writer: ArchiveWriter, image: &Image) -> Result<(u64, u64), Error> {
+    fn write(&self, writer: ArchiveWriter, image: &Image, progress: &Progress) -> Result<(u64, u64), Error> {
         let parts = Parts {
             tree: &self.tree,
             storage: image.storage.clone(),
@@ -391,7 +395,7 @@ impl Assembly {
             manifest: &image.manifest,
             config: &image.config,
         };
-        let inodes = writer.finish(&parts, self.spans(), self.windows(), &mut self.data())?;
+        let inodes = writer.finish(&parts, self.spans(), self.windows(), &mut self.data(progress))?;
         Ok((inodes, self.xattrs_dropped))
     }
 
@@ -425,10 +429,11 @@ impl Assembly {
         self.tars.iter().flat_map(|file| flatten(file.spans())).filter_map(|record| record.map(|r| r.window).transpose())
     }
 
-    /// What the archive carries: all frames, one after the other.
-    fn data(&self) -> impl io::Read {
+    /// What the archive carries: all frames, one after the other. It is asked for last, just before the archive is published: what was
+    /// cancelled ends here.
+    fn data(&self, progress: &Progress) -> impl io::Read {
         let frames = self.carriers.iter().flat_map(|file| flatten(file.carried())).map(|c| c.map(|c| c.frame));
-        Frames { frames, current: io::Cursor::new(Vec::new()) }
+        Frames { frames, current: io::Cursor::new(Vec::new()), progress }
     }
 }
 
@@ -442,13 +447,17 @@ fn flatten<T>(records: io::Result<impl Iterator<Item = io::Result<T>>>) -> impl 
 }
 
 /// Reads buffers one after the other.
-struct Frames<I> {
+struct Frames<'a, I> {
+    progress: &'a Progress,
     frames: I,
     current: io::Cursor<Vec<u8>>,
 }
 
-impl<I: Iterator<Item = io::Result<Vec<u8>>>> io::Read for Frames<I> {
+impl<I: Iterator<Item = io::Result<Vec<u8>>>> io::Read for Frames<'_, I> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.progress.is_cancelled() {
+            return Err(io::Error::other("cancelled"));
+        }
         loop {
             let n = self.current.read(out)?;
             if n > 0 || out.is_empty() {

@@ -7,6 +7,8 @@
 mod digest;
 mod error;
 mod flatten;
+#[doc(hidden)]
+pub mod fuzzing;
 mod index;
 mod layer;
 mod manifest;
@@ -20,23 +22,3 @@ pub use index::{IndexOptions, LayerReport, Report, index};
 pub use platform::Platform;
 pub use progress::{Progress, Snapshot};
 pub use source::{Image, ImageName, Layer};
-
-/// Entry points for the fuzzers; not an interface.
-#[doc(hidden)]
-pub mod fuzzing {
-    /// Walks any bytes as a tar and flattens what comes out.
-    pub fn walk(bytes: &[u8]) {
-        let mut flattener = crate::flatten::Flattener::new();
-        let streams = crate::flatten::LayerStreams { tar: archive::StreamId(0), carried: archive::StreamId(0) };
-        flattener.begin_layer(streams);
-        let mut walker = crate::tar::Walker::new();
-        let mut sink = |item| {
-            if let crate::tar::Item::Entry(entry) = item {
-                let _ = flattener.apply(entry);
-            }
-        };
-        if walker.push(bytes, &mut sink).is_ok() {
-            let _ = walker.finish();
-        }
-    }
-}

@@ -60,10 +60,25 @@ fn check_layers(layers: &[Descriptor]) -> Result<(), String> {
     Ok(())
 }
 
+/// The system and processor that a config names.
+pub(crate) fn platform(config: &[u8]) -> Option<(String, String)> {
+    let config: ImageConfiguration = serde_json::from_slice(config).ok()?;
+    Some((config.os().to_string(), config.architecture().to_string()))
+}
+
 /// The diff_ids of a config, one for each of `layers` layers.
 pub(crate) fn diff_ids(config: &[u8], layers: usize) -> Result<Vec<String>, String> {
     let config: ImageConfiguration = serde_json::from_slice(config).map_err(|e| format!("its config is malformed: {e}"))?;
     let diff_ids = config.rootfs().diff_ids().clone();
+    if layers > LAYERS_MAX {
+        return Err(format!("it has {layers} layers (at most {LAYERS_MAX})"));
+    }
+    // They become names of files, so they must be what they say.
+    let is_digest =
+        |id: &&String| id.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()));
+    if let Some(bad) = diff_ids.iter().find(|id| !is_digest(id)) {
+        return Err(format!("its config has a diff_id {bad:?}, which is no sha256 digest"));
+    }
     if diff_ids.len() != layers {
         return Err(format!("its config has {} diff_ids for {layers} layers", diff_ids.len()));
     }

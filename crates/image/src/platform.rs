@@ -51,16 +51,23 @@ impl fmt::Display for Platform {
 }
 
 impl Platform {
-    /// The first of `manifests` that is for this platform; where no variant is asked for, any will do.
+    /// The one of `manifests` that is for this platform. Where no variant is asked for: one without (any machine can run it), else the first.
     pub(crate) fn choose<'a>(&self, manifests: &'a [Descriptor]) -> Option<&'a Descriptor> {
-        manifests.iter().find(|m| {
+        let of_this = |m: &&Descriptor| {
             m.platform().as_ref().is_some_and(|p| {
                 let variant = p.variant().as_deref().or((self.arch == "arm64").then_some("v8"));
-                p.os().to_string() == self.os
-                    && p.architecture().to_string() == self.arch
+                self.is(&p.os().to_string(), &p.architecture().to_string())
                     && self.variant.as_deref().is_none_or(|wanted| variant == Some(wanted))
             })
-        })
+        };
+        let plain = |m: &&Descriptor| m.platform().as_ref().is_some_and(|p| p.variant().is_none());
+        let candidates = || manifests.iter().filter(of_this);
+        candidates().find(plain).or_else(|| candidates().next())
+    }
+
+    /// Whether this is a platform of that system and processor.
+    pub(crate) fn is(&self, os: &str, arch: &str) -> bool {
+        self.os == os && self.arch == arch
     }
 
     /// The platforms that `manifests` are for, for a message.
@@ -103,6 +110,8 @@ mod tests {
         assert_eq!(chosen("linux/arm/v7").unwrap().variant().as_deref(), Some("v7"));
         assert_eq!(chosen("linux/arm").unwrap().variant().as_deref(), Some("v6"));
         assert!(chosen("linux/arm64/v8").is_some() && chosen("linux/arm64").is_some());
+        let levels = index(&["linux/amd64/v3", "linux/amd64"]);
+        assert!(Platform::from_str("linux/amd64").unwrap().choose(&levels).unwrap().platform().clone().unwrap().variant().is_none());
         assert!(chosen("linux/s390x").is_none());
         assert_eq!(Platform::list(&manifests), "windows/amd64, linux/arm/v6, linux/arm/v7, linux/arm64/v8, linux/amd64");
         assert!("linux".parse::<Platform>().is_err() && "linux//x".parse::<Platform>().is_err());

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use archive::{Extent, Node, NodeKind, Rdev, Source};
+use archive::{Node, NodeKind, Rdev};
 
 use crate::ino::Ino;
 
@@ -30,11 +30,11 @@ pub(crate) struct Attributes {
     pub(crate) mtime: SystemTime,
 }
 
-/// The attributes of `node`; `extents` are all extents of a regular file, and not looked at for other kinds.
-pub(crate) fn attributes(ino: Ino, node: &Node, extents: &[Extent]) -> Attributes {
+/// The attributes of `node`; `allocated` are the bytes of a regular file that are no holes, and not looked at for other kinds.
+pub(crate) fn attributes(ino: Ino, node: &Node, allocated: u64) -> Attributes {
     let sectors = match node.kind {
-        NodeKind::File => allocated_sectors(extents),
-        NodeKind::Directory => node.size.div_ceil(BLOCK_BYTES) * (BLOCK_BYTES / SECTOR_BYTES),
+        NodeKind::File => sectors(allocated),
+        NodeKind::Directory => sectors(node.size),
         NodeKind::Symlink | NodeKind::CharDevice | NodeKind::BlockDevice | NodeKind::Fifo | NodeKind::Socket => 0,
     };
     Attributes {
@@ -51,16 +51,9 @@ pub(crate) fn attributes(ino: Ino, node: &Node, extents: &[Extent]) -> Attribute
     }
 }
 
-/// Sectors of the 4 KiB blocks that hold data. A block that two extents share counts once.
-fn allocated_sectors(extents: &[Extent]) -> u64 {
-    let (mut blocks, mut counted_to) = (0, 0);
-    for extent in extents.iter().filter(|e| !matches!(e.source, Source::Hole) && e.length > 0) {
-        let first = (extent.offset / BLOCK_BYTES).max(counted_to);
-        let end = extent.offset.saturating_add(extent.length).div_ceil(BLOCK_BYTES);
-        blocks += end.saturating_sub(first);
-        counted_to = end.max(counted_to);
-    }
-    blocks * (BLOCK_BYTES / SECTOR_BYTES)
+/// Sectors of the 4 KiB blocks that so many bytes take.
+fn sectors(bytes: u64) -> u64 {
+    bytes.div_ceil(BLOCK_BYTES) * (BLOCK_BYTES / SECTOR_BYTES)
 }
 
 /// Linux packs 12 bits of major and 20 bits of minor number so that the old 8:8 form stays as it was (`new_encode_dev`).
@@ -79,29 +72,10 @@ fn time(seconds: i64, nanoseconds: u32) -> SystemTime {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use archive::StreamId;
-
-    fn data(offset: u64, length: u64) -> Extent {
-        Extent { offset, length, source: Source::Stream { stream: StreamId(0), offset: 0 } }
-    }
-
-    fn hole(offset: u64, length: u64) -> Extent {
-        Extent { offset, length, source: Source::Hole }
-    }
 
     #[test]
-    fn blocks_count_data_and_not_holes() {
-        assert_eq!(allocated_sectors(&[]), 0);
-        assert_eq!(allocated_sectors(&[data(0, 1)]), 8);
-        assert_eq!(allocated_sectors(&[data(0, 4097)]), 16);
-        assert_eq!(allocated_sectors(&[hole(0, 1 << 30)]), 0);
-        assert_eq!(allocated_sectors(&[hole(0, 1 << 20), data(1 << 20, 4096), hole((1 << 20) + 4096, 1 << 20)]), 8);
-    }
-
-    #[test]
-    fn a_block_shared_by_two_extents_counts_once() {
-        assert_eq!(allocated_sectors(&[data(0, 512), data(512, 512), data(1024, 8192)]), 24);
-        assert_eq!(allocated_sectors(&[data(0, 100), hole(100, 100), data(200, 100)]), 8);
+    fn blocks_are_whole() {
+        assert_eq!((sectors(0), sectors(1), sectors(4096), sectors(4097)), (0, 8, 8, 16));
     }
 
     #[test]

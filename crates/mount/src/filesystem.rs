@@ -12,6 +12,9 @@ use crate::attributes::{Attributes, BLOCK_BYTES, attributes};
 use crate::errno::Failure;
 use crate::ino::{Ino, InoMap};
 
+/// Bytes of a file that are looked through for data or a hole at first.
+const SEEK_BYTES_FIRST: u64 = 1 << 20;
+
 /// The longest read that is answered. The kernel asks for at most 1 MiB (`max_pages` 256); this bounds what a confused caller can make us allocate.
 pub(crate) const READ_BYTES_MAX: u64 = 16 << 20;
 
@@ -178,8 +181,20 @@ impl Filesystem {
         if offset >= file.size {
             return Err(Failure::BehindLastExtent);
         }
-        let extents = self.archive.index().extents(&file, offset..file.size)?;
-        find_extent(&extents, offset, file.size, seek).ok_or(Failure::BehindLastExtent)
+        // In pieces that grow, as the answer is mostly near: a file may have a million extents.
+        let (mut at, mut step) = (offset, SEEK_BYTES_FIRST);
+        while at < file.size {
+            let end = file.size.min(at.saturating_add(step));
+            let extents = self.archive.index().extents(&file, at..end)?;
+            if let Some(found) = find_extent(&extents, at, seek) {
+                return Ok(found);
+            }
+            (at, step) = (end, step.saturating_mul(2));
+        }
+        match seek {
+            SeekFor::Hole => Ok(file.size),
+            SeekFor::Data => Err(Failure::BehindLastExtent),
+        }
     }
 
     pub(crate) fn totals(&self) -> Totals {
@@ -201,11 +216,11 @@ impl Filesystem {
     }
 
     fn attributes_of(&self, node: &Node) -> Result<Attributes, Failure> {
-        let extents = match node.kind {
-            NodeKind::File => self.archive.index().extents(node, 0..node.size)?,
-            _ => Vec::new(),
+        let allocated = match node.kind {
+            NodeKind::File => self.archive.index().allocated(node)?,
+            _ => 0,
         };
-        Ok(attributes(self.inos.ino(node.nid)?, node, &extents))
+        Ok(attributes(self.inos.ino(node.nid)?, node, allocated))
     }
 }
 
@@ -216,14 +231,10 @@ fn require_directory(node: &Node) -> Result<(), Failure> {
     }
 }
 
-/// The first offset at or behind `offset` that is what `seek` wants. `extents` cover `offset..size` in order.
-fn find_extent(extents: &[Extent], offset: u64, size: u64, seek: SeekFor) -> Option<u64> {
+/// The first offset at or behind `offset` that is what `seek` wants. `extents` begin at `offset`, in order.
+fn find_extent(extents: &[Extent], offset: u64, seek: SeekFor) -> Option<u64> {
     let wanted = |e: &&Extent| e.length > 0 && matches!(e.source, Source::Hole) == (seek == SeekFor::Hole);
-    match (extents.iter().find(wanted), seek) {
-        (Some(extent), _) => Some(extent.offset.max(offset)),
-        (None, SeekFor::Hole) => Some(size),
-        (None, SeekFor::Data) => None,
-    }
+    extents.iter().find(wanted).map(|extent| extent.offset.max(offset))
 }
 
 #[cfg(test)]
@@ -240,19 +251,19 @@ mod tests {
     #[test]
     fn seek_finds_data_and_holes() {
         let from = |at: u64| sparse().into_iter().filter(|e| e.offset + e.length > at).collect::<Vec<_>>();
-        let find = |at, seek| find_extent(&from(at), at, 210, seek);
+        let find = |at, seek| find_extent(&from(at), at, seek);
         assert_eq!(find(0, SeekFor::Data), Some(100));
         assert_eq!(find(0, SeekFor::Hole), Some(0));
         assert_eq!(find(120, SeekFor::Data), Some(120));
         assert_eq!(find(120, SeekFor::Hole), Some(150));
         assert_eq!(find(160, SeekFor::Data), Some(200));
-        assert_eq!(find(205, SeekFor::Hole), Some(210), "the end of the file is a hole");
+        assert_eq!(find(205, SeekFor::Hole), None);
     }
 
     #[test]
     fn seek_for_data_in_a_last_hole_finds_nothing() {
         let last = [Extent { offset: 10, length: 90, source: Source::Hole }];
-        assert_eq!(find_extent(&last, 50, 100, SeekFor::Data), None);
-        assert_eq!(find_extent(&last, 50, 100, SeekFor::Hole), Some(50));
+        assert_eq!(find_extent(&last, 50, SeekFor::Data), None);
+        assert_eq!(find_extent(&last, 50, SeekFor::Hole), Some(50));
     }
 }

@@ -25,8 +25,8 @@ use crate::{Error, ReadOptions};
 
 /// How often wrong bytes are asked for before the span is called corrupt: once may be a cosmic ray or a broken proxy, three times is not.
 pub(crate) const ATTEMPTS_MAX: u32 = 3;
-/// Most compressed bytes of one span: a span of 16 MiB that does not compress, and as much again for what a codec may add. More is no image.
-pub(crate) const COMPRESSED_BYTES_MAX: u64 = 2 * archive::SPAN_BYTES_MAX as u64;
+/// Most compressed bytes of one span.
+pub(crate) const COMPRESSED_BYTES_MAX: u64 = archive::SPAN_BLOB_BYTES_MAX;
 /// Runs of read-ahead that may wait for their turn; beyond that, guesses are dropped.
 const PREFETCH_QUEUE_MAX: usize = 32;
 
@@ -76,12 +76,14 @@ pub(crate) struct Fetcher {
     memory: Budget,
     prefetch_memory: Budget,
     cores: Semaphore,
+    prefetch_cores: Semaphore,
     prefetch_queue: Semaphore,
     closed: AtomicBool,
 }
 
 impl Fetcher {
     pub fn new(archive: Arc<Archive>, lanes: Vec<Arc<Lane>>, handle: Handle, options: &ReadOptions) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             archive,
             lanes,
@@ -92,7 +94,9 @@ impl Fetcher {
             prefetches: Semaphore::new(options.prefetches_max.max(1)),
             memory: Budget::new(options.memory_bytes_max),
             prefetch_memory: Budget::new(options.memory_bytes_max / 2),
-            cores: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
+            cores: Semaphore::new(cores),
+            // Beside the others: a reader's span never waits behind guesses, and they leave it a core.
+            prefetch_cores: Semaphore::new((cores - 1).max(1)),
             prefetch_queue: Semaphore::new(PREFETCH_QUEUE_MAX),
             closed: AtomicBool::new(false),
         }
@@ -102,12 +106,20 @@ impl Fetcher {
     pub fn want(self: &Arc<Self>, stream: StreamId, indexes: &BTreeSet<u32>) -> Vec<(u32, Waiter)> {
         let mut tickets = Tickets::new();
         let mut waiters = Vec::with_capacity(indexes.len());
+        let lane = self.lane(stream);
+        let mut around = BTreeSet::new();
         for &index in indexes {
             let (waiter, ticket) = self.flights.join((stream.0, index));
             waiters.push((index, waiter));
-            tickets.extend(ticket.map(|ticket| (index, ticket)));
+            if let Some(ticket) = ticket {
+                tickets.insert(index, ticket);
+                if !lane.has(index) {
+                    around.extend(lane.missed(index));
+                }
+            }
         }
-        self.launch(self.lane(stream), tickets, Class::Foreground);
+        self.launch(lane, tickets, Class::Foreground);
+        self.prefetch(stream, &around.difference(indexes).copied().collect());
         waiters
     }
 
@@ -122,6 +134,7 @@ impl Fetcher {
         let missing = indexes.iter().copied().filter(|&index| !lane.has(index));
         for run in plan::runs(missing, lane.count(), |index| lane.span(index)) {
             if !run.is_group {
+                tracing::debug!(stream = lane.id().0, spans = ?run.spans, "fetch ahead");
                 self.handle.spawn(Arc::clone(self).prefetch_run(Arc::clone(lane), run));
             }
         }
@@ -132,6 +145,7 @@ impl Fetcher {
         let Ok(_turn) = self.prefetches.acquire().await else { return };
         let missing = run.spans.clone().filter(|&index| !lane.has(index));
         let mut tickets: Tickets = missing.filter_map(|index| Some((index, self.flights.lead((lane.id().0, index))?))).collect();
+        tickets.keys().for_each(|&index| lane.spend(index));
         // A reader may have come for some of them.
         for run in plan::runs(tickets.keys().copied().collect::<Vec<_>>(), lane.count(), |index| lane.span(index)) {
             let later = tickets.split_off(&(run.spans.end() + 1));
@@ -154,6 +168,7 @@ impl Fetcher {
         for run in plan::runs(missing.keys().copied().collect::<Vec<_>>(), lane.count(), |index| lane.span(index)) {
             let later = missing.split_off(&(run.spans.end() + 1));
             let tickets = std::mem::replace(&mut missing, later);
+            tracing::debug!(stream = lane.id().0, spans = ?run.spans, ?class, "fetch");
             self.handle.spawn(Arc::clone(self).run(Arc::clone(lane), run, tickets, class));
         }
     }
@@ -213,8 +228,7 @@ impl Fetcher {
                 // Not asked whether the cache has it now: a record that is there and cannot be read must not make us go round in circles.
                 self.launch_runs(&lane, Tickets::from([(index, ticket)]), class);
             }
-            // The runtime goes down.
-            Err(_) => ticket.complete(Err(Error::Closed)),
+            Err(error) => ticket.complete(Err(ended(error))),
         }
     }
 
@@ -256,7 +270,8 @@ impl Fetcher {
         keep: bool,
         class: Class,
     ) -> Result<(SpanDecoder, Result<Decoded, Fault>), Error> {
-        let _core = self.cores.acquire().await.map_err(|_| Error::Closed)?;
+        let cores = if class == Class::Foreground { &self.cores } else { &self.prefetch_cores };
+        let _core = cores.acquire().await.map_err(|_| Error::Closed)?;
         let (archive, lane, counters) = (Arc::clone(&self.archive), Arc::clone(lane), Arc::clone(&self.counters));
         let work = move || {
             let start = Instant::now();
@@ -278,8 +293,7 @@ impl Fetcher {
             }
             (decoder, result)
         };
-        // It ends abnormally only when the runtime goes down.
-        tokio::task::spawn_blocking(work).await.map_err(|_| Error::Closed)
+        tokio::task::spawn_blocking(work).await.map_err(ended)
     }
 
     /// Memory for one span.
@@ -301,7 +315,7 @@ impl Fetcher {
     /// Refuses everything from now on; what is under way ends at its next step.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
-        for semaphore in [&self.requests, &self.prefetches, &self.cores, &self.prefetch_queue] {
+        for semaphore in [&self.requests, &self.prefetches, &self.cores, &self.prefetch_cores, &self.prefetch_queue] {
             semaphore.close();
         }
         self.memory.close();
@@ -331,6 +345,14 @@ pub(crate) struct Single {
 pub(crate) fn piece(bytes: Vec<u8>, grant: OwnedSemaphorePermit) -> Arc<Piece> {
     let memory = shrink(grant, bytes.len() as u64);
     Arc::new(Piece { bytes, _memory: memory })
+}
+
+/// Why a blocking task did not end: the runtime goes down. A panic in it is a bug, and goes on here.
+fn ended(error: tokio::task::JoinError) -> Error {
+    match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => Error::Closed,
+    }
 }
 
 /// Tells everyone who waits.

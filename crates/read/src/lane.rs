@@ -4,12 +4,13 @@ use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use archive::{Archive, Span, StreamId};
+use archive::{Archive, Location, Span, StreamId};
 use backend::Blob;
 use cache::{Cache, Lookup, Put, SpanSlot, StreamCache, StreamLayout};
 use seek::Codec;
 
 use crate::fetch::Tickets;
+use crate::neighbours::Neighbours;
 use crate::plan;
 
 /// A stream, its blob and its cache.
@@ -23,6 +24,7 @@ pub(crate) struct Lane {
     cache: Option<StreamCache>,
     /// One bit per span: fetched by read-ahead, and not used yet.
     prefetched: Vec<AtomicU64>,
+    neighbours: Neighbours,
     /// The server ignores ranges: every answer is the whole blob.
     pub no_ranges: AtomicBool,
     sweep: Mutex<Sweep>,
@@ -37,13 +39,17 @@ struct Sweep {
 
 impl Lane {
     /// Opens the stream's cache; without it (too large, no permission) reads work, but nothing is kept.
-    pub fn open(archive: &Arc<Archive>, id: StreamId, blob: Arc<dyn Blob>, cache: &Cache) -> Self {
+    /// A miss brings at most the `neighbours_bytes_max` uncompressed bytes around it.
+    pub fn open(archive: &Arc<Archive>, id: StreamId, blob: Arc<dyn Blob>, cache: &Cache, neighbours_bytes_max: u32) -> Self {
         let spans = archive.spans(id);
         let (count, stream) = (spans.len(), &archive.streams()[usize::from(id.0)]);
         let opened = cache.stream(&spans.key(), StreamLayout { size: stream.size, spans: count });
         let cache = opened.inspect_err(|error| tracing::warn!(blob = blob.name(), %error, "stream is not cached")).ok();
         let prefetched = (0..count.div_ceil(u64::BITS)).map(|_| AtomicU64::new(0)).collect();
         let codec = stream.codec;
+        // Where the blob is near there is no round trip to save.
+        let is_far = stream.location == Location::Registry;
+        let neighbours = Neighbours::new(if is_far { neighbours_bytes_max } else { 0 });
         Self {
             archive: Arc::clone(archive),
             id,
@@ -51,6 +57,7 @@ impl Lane {
             blob,
             cache,
             prefetched,
+            neighbours,
             no_ranges: AtomicBool::new(false),
             sweep: Mutex::default(),
         }
@@ -97,6 +104,21 @@ impl Lane {
         settle(cache, slot);
     }
 
+    /// A reader misses the span, and nobody fetches it yet: the spans around it that it is worth bringing as well.
+    pub fn missed(&self, index: u32) -> RangeInclusive<u32> {
+        let span = self.span(index);
+        self.neighbours.missed(span.length);
+        let Some(block) = self.neighbours.around(span.offset..span.end()) else { return index..=index };
+        let spans = self.archive.spans(self.id);
+        let last = self.span(self.count() - 1);
+        spans.find(block.start)..=spans.find(block.end.min(last.end()) - 1)
+    }
+
+    /// Read-ahead begins to fetch the span.
+    pub fn spend(&self, index: u32) {
+        self.neighbours.spend(self.span(index).length);
+    }
+
     /// Read-ahead has fetched the span.
     pub fn mark_prefetched(&self, index: u32) {
         self.bits(index).fetch_or(1 << (index % u64::BITS), Relaxed);
@@ -107,7 +129,11 @@ impl Lane {
         let bit = 1 << (index % u64::BITS);
         let bits = self.bits(index);
         // Looked at before it is changed: nearly always it is not set, and the cache line stays shared.
-        bits.load(Relaxed) & bit != 0 && bits.fetch_and(!bit, Relaxed) & bit != 0
+        let first = bits.load(Relaxed) & bit != 0 && bits.fetch_and(!bit, Relaxed) & bit != 0;
+        if first {
+            self.neighbours.earn(self.span(index).length);
+        }
+        first
     }
 
     fn bits(&self, index: u32) -> &AtomicU64 {

@@ -6,7 +6,7 @@
 //! | File | Idea |
 //! |---|---|
 //! | `reader` | the way of a read |
-//! | `plan`, `readahead` | decisions, pure: what to fetch, and what next |
+//! | `plan`, `readahead`, `neighbours` | decisions, pure: what to fetch, what next, what with it |
 //! | `flight` | one fetch per span |
 //! | `fetch`, `passage`, `feed`, `decode` | tasks, the body of an answer, its bytes, their meaning |
 //! | `lane` | one stream: its blob, its cache, its server |
@@ -19,6 +19,7 @@ mod fetch;
 mod flight;
 mod lane;
 mod memory;
+mod neighbours;
 mod passage;
 mod plan;
 mod readahead;

@@ -50,6 +50,8 @@ pub struct ReadOptions {
     pub memory_bytes_max: u64,
     /// Uncompressed bytes that read-ahead may be ahead of a reader; 0 switches it off.
     pub readahead_bytes_max: u64,
+    /// Uncompressed bytes around a miss that come with it, if that has proved good; 0 switches it off.
+    pub neighbours_bytes_max: u32,
 }
 
 impl Default for ReadOptions {
@@ -61,6 +63,8 @@ impl Default for ReadOptions {
             memory_bytes_max: 64 << 20,
             // About 32 MiB compressed: a quarter of a second at 1 Gbit/s.
             readahead_bytes_max: 64 << 20,
+            // Of 4, 8, 16 and 32 MiB the one that starts a program soonest (benches/README.md).
+            neighbours_bytes_max: 16 << 20,
         }
     }
 }
@@ -93,7 +97,10 @@ impl Reader {
         if blobs.len() != needed {
             return Err(Error::Blobs { given: blobs.len(), needed });
         }
-        let lanes = (0..).zip(blobs).map(|(id, blob)| Arc::new(Lane::open(&archive, StreamId(id), blob, &cache))).collect();
+        let lanes = (0..)
+            .zip(blobs)
+            .map(|(id, blob)| Arc::new(Lane::open(&archive, StreamId(id), blob, &cache, options.neighbours_bytes_max)))
+            .collect();
         Ok(Self {
             fetcher: Arc::new(Fetcher::new(archive, lanes, runtime, &options)),
             readahead: Mutex::new(ReadAhead::new(options.readahead_bytes_max)),
@@ -182,10 +189,17 @@ impl Reader {
     fn copy_from_cache(&self, part: &Part, buf: &mut [u8]) -> bool {
         let lane = self.fetcher.lane(part.stream);
         let hit = lane.lookup(part.slot, part.at, &mut buf[part.dest.clone()]) == Lookup::Hit;
-        if hit && lane.take_prefetched(part.slot.index) {
-            Counters::one(&self.fetcher.counters.prefetched_used);
+        if hit {
+            self.take_prefetched(part.stream, part.slot.index);
         }
         hit
+    }
+
+    /// Counts the first use of a guess.
+    fn take_prefetched(&self, stream: StreamId, index: u32) {
+        if self.fetcher.lane(stream).take_prefetched(index) {
+            Counters::one(&self.fetcher.counters.prefetched_used);
+        }
     }
 
     /// Joins or launches the fetches of these parts' spans.
@@ -209,7 +223,11 @@ impl Reader {
             while let Some((key, outcome)) = outcomes.next().await {
                 let of_this_span = missing.iter().filter(|part| (part.stream, part.slot.index) == key);
                 match outcome {
-                    Ok(piece) => copy_from_piece(&piece?.bytes, of_this_span, buf),
+                    Ok(piece) => {
+                        copy_from_piece(&piece?.bytes, of_this_span, buf);
+                        // It may have been on its way as a guess.
+                        self.take_prefetched(key.0, key.1);
+                    }
                     Err(Lost) => lost.extend(of_this_span.copied()),
                 }
             }

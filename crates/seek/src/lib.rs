@@ -13,6 +13,8 @@
 
 mod decode;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gzip;
 #[expect(
     unsafe_code,

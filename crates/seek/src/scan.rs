@@ -64,6 +64,8 @@ enum Part {
     Header(Header),
     Body,
     Trailer { left: usize },
+    /// Zeros behind the last member: bsdtar fills its output up to whole records, and gzip(1) reads over them.
+    Padding,
 }
 
 /// What one call of a decoder did.
@@ -86,6 +88,11 @@ impl Scanner {
     /// # Errors
     /// [`Error::Invalid`] where libzstd cannot make a decoder.
     pub fn new(codec: Codec, spacing: u32) -> Result<Scanner, Error> {
+        Scanner::with_spacing(codec, spacing.clamp(64 << 10, 8 << 20).into())
+    }
+
+    /// A scanner whose spacing may be anything up to 8 MiB.
+    pub(crate) fn with_spacing(codec: Codec, spacing: u64) -> Result<Scanner, Error> {
         let decoder = match codec {
             Codec::Raw => Decoder::Raw,
             Codec::Gzip => Decoder::Gzip { inflate: Inflate::new(), part: Part::Header(Header::default()) },
@@ -93,9 +100,8 @@ impl Scanner {
                 Decoder::Zstd { zstd: Zstd::new().map_err(|detail| Error::Invalid { codec: "zstd", offset: 0, detail })?, inside: false }
             }
         };
-        let spacing = spacing.clamp(64 << 10, 8 << 20);
         let restart = if codec == Codec::Raw { Restart::Raw } else { Restart::Frame };
-        Ok(Scanner { decoder, cutter: Cutter::new(spacing.into(), restart), pending: Vec::new() })
+        Ok(Scanner { decoder, cutter: Cutter::new(spacing, restart), pending: Vec::new() })
     }
 
     /// Takes the next compressed bytes; `sink` gets what comes out of them.
@@ -143,6 +149,7 @@ impl Scanner {
         let whole = match &self.decoder {
             Decoder::Raw => true,
             Decoder::Gzip { part: Part::Header(header), .. } => header.is_empty(),
+            Decoder::Gzip { part: Part::Padding, .. } => true,
             Decoder::Gzip { .. } => false,
             Decoder::Zstd { inside, .. } => !inside,
         };
@@ -175,9 +182,11 @@ impl Scanner {
                 }
                 cutter.advance(&input[..step.consumed], step.produced, sink);
                 if step.frame_end {
+                    cutter.frame_ended();
                     cutter.boundary_anywhere(Restart::Frame, sink);
                 }
-                cutter.cut_if_endless(sink);
+                // libzstd gives a frame's last byte back until all of the frame is put out: it may be needed and not counted yet.
+                cutter.cut_if_endless(1, sink);
                 Ok(Step::of(step.consumed, step.produced))
             }
             Decoder::Gzip { inflate, part } => {
@@ -196,6 +205,17 @@ fn gzip_step(
     sink: &mut impl FnMut(Event),
 ) -> Result<Step, String> {
     match part {
+        Part::Header(header) if header.is_empty() && cutter.blob_offset > 0 && input.first() == Some(&0) => {
+            *part = Part::Padding;
+            Ok(Step { consumed: 0, progress: true })
+        }
+        Part::Padding => match input.iter().position(|b| *b != 0) {
+            Some(_) => Err("bytes after the last member".into()),
+            None => {
+                cutter.advance(input, 0, sink);
+                Ok(Step::of(input.len(), 0))
+            }
+        },
         Part::Header(header) => {
             if header.is_empty() && !input.is_empty() {
                 cutter.boundary_anywhere(Restart::Frame, sink);
@@ -227,7 +247,7 @@ fn gzip_step(
                     cutter.deflate_ended();
                 }
                 At::Boundary { unused_bits } => cutter.boundary(unused_bits, inflate, sink),
-                At::Inside => cutter.cut_if_endless(sink),
+                At::Inside => cutter.cut_if_endless(0, sink),
             }
             let progress = step.consumed > 0 || step.produced > 0 || step.at != At::Inside;
             Ok(Step { consumed: step.consumed, progress })
@@ -241,6 +261,10 @@ struct Cutter {
     /// Uncompressed and compressed bytes so far.
     offset: u64,
     blob_offset: u64,
+    /// Behind the last compressed byte that the output so far needs: what yields nothing (skippable frames, empty members) is in no span.
+    blob_end: u64,
+    /// Whether the current zstd frame has yielded anything.
+    frame_yields: bool,
     last_byte: u8,
     /// The current span.
     start: u64,
@@ -266,6 +290,8 @@ impl Cutter {
             spacing,
             offset: 0,
             blob_offset: 0,
+            blob_end: 0,
+            frame_yields: false,
             last_byte: 0,
             start: 0,
             blob_start: 0,
@@ -293,6 +319,10 @@ impl Cutter {
         self.last_byte = consumed.last().copied().unwrap_or(self.last_byte);
         self.offset += produced as u64;
         self.filled += produced;
+        if produced > 0 {
+            self.blob_end = self.blob_offset;
+            self.frame_yields = true;
+        }
         self.feed_probe(consumed);
         if self.filled == self.buffer.len() {
             self.flush(sink);
@@ -325,6 +355,13 @@ impl Cutter {
         }
     }
 
+    /// A zstd frame has ended, its last byte included.
+    fn frame_ended(&mut self) {
+        if std::mem::take(&mut self.frame_yields) {
+            self.blob_end = self.blob_offset;
+        }
+    }
+
     fn member_ended(&mut self) {
         self.members_end_often = true;
     }
@@ -345,16 +382,17 @@ impl Cutter {
         self.window = Some(Window { bytes: inflate.window(), bits, probe: Some(probe) });
     }
 
-    /// At a place where decoding can begin without a window.
+    /// At a place where decoding can begin without a window. A span that has no bytes yet begins here, too.
     fn boundary_anywhere(&mut self, restart: Restart, sink: &mut impl FnMut(Event)) {
-        if self.length() >= self.spacing {
+        if self.length() == 0 || self.length() >= self.spacing {
             self.cut(restart, sink);
         }
     }
 
-    /// No restart point for too long: cut where decoding stands.
-    fn cut_if_endless(&mut self, sink: &mut impl FnMut(Event)) {
+    /// No restart point for too long: cut where decoding stands. The span needs `shared` compressed bytes behind those consumed.
+    fn cut_if_endless(&mut self, shared: u64, sink: &mut impl FnMut(Event)) {
         if self.length() >= self.spacing * 2 {
+            self.blob_end += shared;
             self.cut(Restart::Continue, sink);
         }
     }
@@ -368,7 +406,7 @@ impl Cutter {
                 offset: self.start,
                 length: self.length() as u32, // at most 2 * spacing, which is at most 16 MiB
                 blob_offset: self.blob_start,
-                blob_length: self.blob_offset - self.blob_start,
+                blob_length: self.blob_end - self.blob_start,
                 restart: self.restart,
                 window,
             }));

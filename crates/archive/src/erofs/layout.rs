@@ -4,7 +4,7 @@
 //! follows an inode (attributes, chunk table, last bytes of a directory, a symlink's target) must, as far as it is data, lie inside
 //! one block; gaps that this leaves are filled with the small inodes that come later.
 
-use super::{BLOCK_BYTES, COMPACT_BYTES, EXTENDED_BYTES, SLOT_BYTES, dirent, xattr};
+use super::{BLOCK_BITS, BLOCK_BYTES, CHUNK_BITS_MASK, CHUNKS_MAX, COMPACT_BYTES, EXTENDED_BYTES, SLOT_BYTES, dirent, xattr};
 use crate::Error;
 use crate::NodeKind;
 use crate::tree::{Body, Inode, InodeId, Tree};
@@ -109,7 +109,7 @@ impl Plan<'_> {
         let tail = own % BLOCK_BYTES;
         let inline = tail > 0 && head + xattrs + tail <= BLOCK_BYTES;
         let table = match inode.body {
-            Body::Map(map) => 4 * self.tree.map(map).chunks.len() as u64,
+            Body::Map(map) => self.table_bytes(map)?,
             _ => 0,
         };
         let at = if table > 0 {
@@ -129,6 +129,18 @@ impl Plan<'_> {
             self.data_blocks += blocks;
         }
         Ok(())
+    }
+
+    /// Bytes of a sparse file's chunk table.
+    fn table_bytes(&self, map: u32) -> Result<u64, Error> {
+        let map = self.tree.map(map);
+        let chunks = map.chunks.len() as u64;
+        let fits = map.chunk.is_power_of_two() && (BLOCK_BITS..=BLOCK_BITS + CHUNK_BITS_MASK).contains(&map.chunk.trailing_zeros());
+        if !fits || chunks > CHUNKS_MAX || chunks != map.size.div_ceil(map.chunk) {
+            let detail = format!("a sparse file of {} bytes in {chunks} chunks of {} bytes", map.size, map.chunk);
+            return Err(Error::Unrepresentable(detail));
+        }
+        Ok(4 * chunks)
     }
 
     fn finish(self) -> Result<Layout, Error> {

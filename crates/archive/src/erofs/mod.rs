@@ -12,7 +12,7 @@ mod superblock;
 mod write;
 mod xattr;
 
-pub use xattr::representable as xattr_representable;
+pub use xattr::{fit as xattrs_fit, representable as xattr_representable};
 
 pub(crate) use write::IndexWriter;
 
@@ -38,8 +38,10 @@ const LAYOUT_FLAT_INLINE: u16 = 2;
 const LAYOUT_CHUNKED: u16 = 4;
 /// Address of a chunk that is a hole.
 const NULL_BLOCK: u32 = u32::MAX;
-/// `i_u.c.format`: log2 of a chunk's blocks.
-const CHUNK_BITS_MASK: u16 = 31;
+/// `i_u.c.format`: log2 of a chunk's blocks. The other bits stand for forms that we do not write.
+const CHUNK_BITS_MASK: u32 = 31;
+/// Most chunks of one file, 4 MiB of table: answering for a file may go through all of them.
+pub const CHUNKS_MAX: u64 = 1 << 20;
 
 /// Types in `i_mode`, as in POSIX.
 const S_IFMT: u16 = 0o170_000;

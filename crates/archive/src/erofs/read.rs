@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use super::dirent::Block;
 use super::superblock::{Device, Superblock};
 use super::{
-    BLOCK_BITS, BLOCK_BYTES, CHUNK_BITS_MASK, COMPACT_BYTES, EXTENDED_BYTES, FORMAT_EXTENDED, KINDS, LAYOUT_CHUNKED, LAYOUT_FLAT_INLINE,
-    LAYOUT_FLAT_PLAIN, NULL_BLOCK, S_IFMT, SLOT_BYTES, xattr,
+    BLOCK_BITS, BLOCK_BYTES, CHUNK_BITS_MASK, CHUNKS_MAX, COMPACT_BYTES, EXTENDED_BYTES, FORMAT_EXTENDED, KINDS, LAYOUT_CHUNKED,
+    LAYOUT_FLAT_INLINE, LAYOUT_FLAT_PLAIN, NULL_BLOCK, S_IFMT, SLOT_BYTES, xattr,
 };
 use crate::error::{Damage, damaged};
 use crate::paged::Paged;
@@ -63,6 +63,13 @@ pub struct Node {
     payload: u32,
     /// Where extended attributes begin, and how many bytes they take.
     xattrs: (u64, u64),
+}
+
+impl Node {
+    /// log2 of the bytes of a chunk, in a file that has chunks.
+    fn chunk_bits(&self) -> u32 {
+        BLOCK_BITS + (self.payload & CHUNK_BITS_MASK)
+    }
 }
 
 /// A directory's entry.
@@ -224,7 +231,10 @@ impl Index {
         let layout_fits = match layout {
             LAYOUT_FLAT_PLAIN => true,
             LAYOUT_FLAT_INLINE => holds_own,
-            LAYOUT_CHUNKED => *kind == NodeKind::File,
+            LAYOUT_CHUNKED => {
+                let chunks = node.size.div_ceil(1 << (BLOCK_BITS + (payload & CHUNK_BITS_MASK)));
+                *kind == NodeKind::File && payload & !CHUNK_BITS_MASK == 0 && chunks <= CHUNKS_MAX
+            }
             _ => false,
         };
         if !layout_fits
@@ -345,7 +355,7 @@ impl Index {
             extents.push(self.extent(range.start, length, file.payload, range.start)?);
             return Ok(extents);
         }
-        let bits = BLOCK_BITS + u32::from(file.payload as u16 & CHUNK_BITS_MASK);
+        let bits = file.chunk_bits();
         let mut at = range.start;
         while at < range.end {
             let chunk = at >> bits;
@@ -393,8 +403,14 @@ impl Index {
         if node.layout != LAYOUT_CHUNKED {
             return Ok(node.size.next_multiple_of(BLOCK_BYTES));
         }
-        let extents = self.extents(node, 0..node.size)?;
-        Ok(extents.iter().filter(|e| e.source != Source::Hole).map(|e| e.length.next_multiple_of(BLOCK_BYTES)).sum())
+        let chunk_bytes = 1 << node.chunk_bits();
+        let mut allocated = 0;
+        for chunk in 0..node.size.div_ceil(chunk_bytes) {
+            if self.chunk(node, chunk).map_err(self.at())? != NULL_BLOCK {
+                allocated += chunk_bytes.min(node.size - chunk * chunk_bytes).next_multiple_of(BLOCK_BYTES);
+            }
+        }
+        Ok(allocated)
     }
 }
 

@@ -89,7 +89,8 @@ impl Superblock {
         if le::u32(sb, 0) != MAGIC || u32::from(sb[12]) != BLOCK_BITS || le::u32(sb, 80) & !(INCOMPAT_CHUNKED | INCOMPAT_DEVICES) != 0 {
             return damaged!("its index is not an EROFS image as clip writes them");
         }
-        if le::u32(sb, 40) != 0 || sb[90] != 0 {
+        // Inodes counted from block 0, no extension slots, directory blocks of one block.
+        if le::u32(sb, 40) != 0 || sb[13] != 0 || sb[90] != 0 {
             return damaged!("its index has an unexpected layout");
         }
         let table = u64::from(le::u16(sb, 88)) * DEVICE_BYTES as u64;

@@ -8,6 +8,7 @@ use super::{
     BLOCK_BITS, BLOCK_BYTES, COMPACT_BYTES, EXTENDED_BYTES, FORMAT_EXTENDED, KINDS, LAYOUT_CHUNKED, LAYOUT_FLAT_INLINE, LAYOUT_FLAT_PLAIN,
     NULL_BLOCK, SLOT_BYTES, dirent, xattr,
 };
+use crate::meta::STREAMS_MAX;
 use crate::tree::{Body, Inode, InodeId, Tree};
 use crate::{Error, NodeKind, Rdev, Stream, StreamId, le};
 
@@ -26,6 +27,9 @@ impl<'a> IndexWriter<'a> {
     /// # Errors
     /// [`Error::Unrepresentable`] where 32-bit block addresses do not suffice: 2 TiB of streams.
     pub fn new(tree: &'a Tree, streams: &'a [Stream], uuid: [u8; 16]) -> Result<IndexWriter<'a>, Error> {
+        if streams.len() > STREAMS_MAX {
+            return Err(Error::Unrepresentable(format!("{} streams (at most {STREAMS_MAX})", streams.len())));
+        }
         let layout = Layout::plan(tree, superblock::end(streams.len()))?;
         let mut next = u64::from(layout.blocks);
         let mut devices = Vec::with_capacity(streams.len());
@@ -53,7 +57,7 @@ impl<'a> IndexWriter<'a> {
         self.write_inodes(&mut Counted { out: &mut Head(&mut behind), at: &mut at })?;
         let root = self.layout.places[0].slot;
         let sb = Superblock {
-            root_slot: root as u16, // the root is placed first: below slot 16,384 even with 4,096 devices
+            root_slot: root as u16, // the root is placed first: at slot 16,436 at most, behind 4,096 devices
             inodes: self.inodes(),
             blocks: self.layout.blocks,
             uuid: self.uuid,

@@ -40,6 +40,11 @@ pub(crate) fn encode(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     out
 }
 
+/// Whether an inode has room for all of these, each of them [`representable`].
+pub fn fit(xattrs: &[(Vec<u8>, Vec<u8>)]) -> bool {
+    count(size(xattrs)).is_some()
+}
+
 /// `i_xattr_icount` for attributes of `size` bytes; `None` where they are more than an inode can have (256 KiB).
 pub(crate) fn count(size: u64) -> Option<u16> {
     if size == 0 { Some(0) } else { u16::try_from((size - HEADER_BYTES as u64) / 4 + 1).ok() }

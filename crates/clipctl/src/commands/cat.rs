@@ -1,6 +1,5 @@
 //! `clipctl cat`.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -9,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::cli::CatArgs;
 use crate::opened::{Opened, runtime};
+use crate::output;
 use crate::tree_walk::resolve;
 
 /// Bytes read at a time: what a mount reads at most, so that read-ahead works as it does there.
@@ -21,15 +21,11 @@ pub(super) fn run(args: &CatArgs) -> Result<ExitCode> {
     if node.kind != NodeKind::File {
         bail!("{}: not a regular file", args.path.display());
     }
-    let mut out = io::stdout().lock();
     let mut at = 0;
     while at < node.size {
         let bytes = runtime.block_on(opened.reader.read(&node, at, READ_BYTES))?;
         at += bytes.len() as u64;
-        match out.write_all(&bytes) {
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => break,
-            other => other?,
-        }
+        output::write(&bytes)?;
     }
     Ok(ExitCode::SUCCESS)
 }

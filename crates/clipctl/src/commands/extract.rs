@@ -17,7 +17,7 @@ use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use crate::cli::{ExtractArgs, Global};
-use crate::opened::{Opened, runtime};
+use crate::opened::{Opened, raise_descriptor_limit, runtime};
 use crate::tree_walk::{Step, Walk};
 use crate::{output, size};
 
@@ -36,6 +36,7 @@ struct Extracted {
 }
 
 pub(super) fn run(args: &ExtractArgs, global: &Global) -> Result<ExitCode> {
+    raise_descriptor_limit();
     let runtime = runtime()?;
     let opened = Opened::open(&args.archive, &args.cache, &args.registry, &runtime, read::ReadOptions::default())?;
     let index = opened.archive.index();
@@ -266,8 +267,11 @@ impl Extractor<'_> {
     }
 }
 
+/// A path for a message; of a very long one, its end.
 fn shown(path: &[Vec<u8>]) -> String {
-    output::name(&path.join(&b'/'))
+    const PARTS_MAX: usize = 16;
+    let (cut, parts) = if path.len() > PARTS_MAX { ("…/", &path[path.len() - PARTS_MAX..]) } else { ("", path) };
+    format!("{cut}{}", output::name(&parts.join(&b'/')))
 }
 
 fn uid(node: &Node) -> Uid {

@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use backend::Reference;
-use image::{Image, ImageName, IndexOptions, Platform, Progress, Report};
+use image::{Image, ImageName, IndexOptions, Progress, Report};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Global, IndexArgs};
 use crate::opened::{cache_dir, runtime};
 use crate::{output, size};
+
+/// Layers that are indexed at the same time if nothing is said: more than one link can feed.
+const JOBS_MAX: usize = 16;
 
 pub(super) fn run(args: &IndexArgs, global: &Global) -> Result<ExitCode> {
     if args.output.is_dir() {
@@ -28,6 +31,11 @@ pub(super) fn run(args: &IndexArgs, global: &Global) -> Result<ExitCode> {
     if storage_image.is_some() && matches!(name, ImageName::Registry(_)) {
         bail!("--storage-image is for images in local files; {name} is in a registry already");
     }
+    if storage_image.is_some() && matches!(name, ImageName::DockerArchive { .. }) {
+        bail!(
+            "--storage-image needs the digests of the layers as a registry has them; a docker-archive need not have those: save the image as oci-archive"
+        );
+    }
     let host = match &name {
         ImageName::Registry(reference) => Some(reference),
         _ => storage_image.as_ref(),
@@ -35,15 +43,15 @@ pub(super) fn run(args: &IndexArgs, global: &Global) -> Result<ExitCode> {
     let registry = args.registry.registry(host.map(|r| r.repository().host()))?;
     let options = IndexOptions {
         checkpoint_bytes: (args.checkpoint_mib * f64::from(1 << 20)) as u32,
-        jobs: args.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from),
+        jobs: args.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from).min(JOBS_MAX), usize::from),
+        overwrite: args.force,
         layer_dir: Some(layer_dir(args)?),
     };
-    let platform: Platform = args.platform.clone().unwrap_or_default();
     let report = runtime()?.block_on(async {
         let progress = Arc::new(Progress::default());
         let bar = show(&progress, args.quiet || global.json);
         let work = async {
-            let image = Image::resolve(&name, &platform, &registry, storage_image.as_ref()).await?;
+            let image = Image::resolve(&name, args.platform.as_ref(), &registry, storage_image.as_ref()).await?;
             anyhow::Ok(image::index(Arc::new(image), &args.output, &options, Arc::clone(&progress)).await?)
         };
         let report = tokio::select! {

@@ -88,7 +88,7 @@ fn stream(archive: &Archive, id: StreamId) -> Value {
 
 fn text(d: &Value) -> String {
     let bytes = |v: &Value| size::human(v.as_u64().unwrap_or_default());
-    let plain = |v: &Value| v.as_str().unwrap_or_default().to_string();
+    let plain = |v: &Value| output::printable(v.as_str().unwrap_or_default());
     let mut out = format!("{}\n", plain(&d["archive"]));
     let mut row = |name: &str, value: String| out.push_str(&format!("  {name:<12} {value}\n"));
     row("version", format!("{} (format {})", plain(&d["version"]), d["format"]));
@@ -110,7 +110,7 @@ fn text(d: &Value) -> String {
         let points = &stream["restart_points"];
         out.push_str(&format!(
             "  {} {:>10} {:<4} -> {:>10}  {} spans (restart: {} between blocks, {} at frames, {} anywhere, {} nowhere)\n",
-            stream["blob"].as_str().and_then(|b| b.get(..19)).unwrap_or("?"),
+            plain(&stream["blob"]).chars().take(19).collect::<String>(),
             bytes(&stream["compressed_bytes"]),
             plain(&stream["compression"]),
             bytes(&stream["uncompressed_bytes"]),

@@ -21,7 +21,7 @@ pub(super) fn run(args: &MountArgs, global: &Global) -> Result<ExitCode> {
         background::leave_session();
     }
     logging::init(&global.log_level, args.log.as_deref())?;
-    raise_descriptor_limit();
+    opened::raise_descriptor_limit();
     let runtime = opened::runtime()?;
     let deadline = Duration::from_secs(args.read_timeout);
     let options = ReadOptions { deadline, ..ReadOptions::default() };
@@ -68,15 +68,4 @@ async fn serve(mounted: &Mounted) -> Result<()> {
         _ = terminate.recv() => {}
     }
     Ok(())
-}
-
-/// The cache holds two files open for each stream: a mount of many layers may need more than the usual 1,024. A refusal is no reason
-/// not to mount.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(e) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!("the limit of open files stays as it is: {e}");
-    }
 }

@@ -105,3 +105,60 @@ fn names_that_no_filesystem_has_are_errors() {
     check(&format!("f {}", "n".repeat(255)), &"n".repeat(255));
     assert!(flatten("f .").is_err());
 }
+
+/// The attributes that `entry` is left with, as the one entry of an image or over the directory that `entry` itself makes.
+fn applied(entries: impl IntoIterator<Item = TarEntry>) -> (Attributes, u64) {
+    let mut flattener = Flattener::new();
+    flattener.begin_layer(LayerStreams { tar: StreamId(0), carried: StreamId(0) });
+    for entry in entries {
+        flattener.apply(entry).unwrap();
+    }
+    let (tree, dropped) = flattener.finish();
+    (tree.attributes(tree.get(Tree::ROOT, b"x").unwrap()), dropped)
+}
+
+fn entry(kind: EntryKind) -> TarEntry {
+    TarEntry { path: b"x".to_vec(), mode: 0o2775, uid: 7, gid: 8, mtime: 1, mtime_nsec: 0, xattrs: Vec::new(), kind }
+}
+
+fn named(names: &[&str]) -> archive::Xattrs {
+    names.iter().map(|name| (name.as_bytes().to_vec(), b"v".to_vec())).collect()
+}
+
+#[test]
+fn nobody_means_leave_the_owner() {
+    let none = || TarEntry { uid: u32::MAX, gid: u32::MAX, ..entry(EntryKind::Directory) };
+    assert_eq!(applied([none()]).0.uid, 0, "what is new belongs to root");
+    let kept = applied([entry(EntryKind::Directory), none()]).0;
+    assert_eq!((kept.uid, kept.gid), (7, 8));
+}
+
+#[test]
+fn attributes_of_the_machine_and_of_no_filesystem_are_left_out() {
+    let xattrs = || named(&["security.selinux", "trusted.clip", "trusted.overlay.opaque", "user.x"]);
+    let (file, dropped) = applied([TarEntry { xattrs: xattrs(), ..entry(EntryKind::File { size: 1, block: 1 }) }]);
+    assert_eq!((file.xattrs, dropped), (named(&["trusted.clip", "user.x"]), 0));
+    let (link, dropped) = applied([TarEntry { xattrs: xattrs(), ..entry(EntryKind::Symlink(b"to".to_vec())) }]);
+    assert_eq!((link.xattrs, dropped), (named(&["trusted.clip"]), 1));
+}
+
+/// An access ACL of `(tag, bits)`.
+fn acl(entries: &[(u16, u16)]) -> archive::Xattrs {
+    let mut value = 2u32.to_le_bytes().to_vec();
+    for (tag, bits) in entries {
+        value.extend([tag.to_le_bytes(), bits.to_le_bytes(), [0xff; 2], [0xff; 2]].concat());
+    }
+    vec![(b"system.posix_acl_access".to_vec(), value)]
+}
+
+#[test]
+fn an_acl_sets_the_permission_bits() {
+    let (owner, user, group, mask, other) = (1, 2, 4, 16, 32);
+    let with = |xattrs| applied([TarEntry { xattrs, ..entry(EntryKind::Directory) }]).0;
+    let masked = with(acl(&[(owner, 6), (user, 7), (group, 5), (mask, 4), (other, 1)]));
+    assert_eq!((masked.mode, masked.xattrs.len()), (0o2641, 1));
+    let plain = with(acl(&[(owner, 7), (group, 5), (other, 0)]));
+    assert_eq!((plain.mode, plain.xattrs.len()), (0o2750, 0), "an ACL that says no more than the mode is none");
+    let broken = with(vec![(b"system.posix_acl_access".to_vec(), b"v".to_vec())]);
+    assert_eq!((broken.mode, broken.xattrs.len()), (0o2775, 1));
+}

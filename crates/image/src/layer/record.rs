@@ -1,8 +1,10 @@
 //! Records of a layer file, written in the order in which the scan finds them and read as often as needed.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
 
 use archive::record;
 use seek::{Codec, Restart, SpanSeek};
@@ -11,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::tar::TarEntry;
 
 /// Magic and version: a change of any record, of the tar walk or of the scanner must change it.
-const MAGIC: &[u8; 8] = b"CLIPLYR1";
+const MAGIC: &[u8; 8] = b"CLIPLYR3";
 const CHECKSUM_BYTES: u64 = 32;
 
 const TAG_ENTRY: u8 = 1;
@@ -152,11 +154,37 @@ impl LayerWriter {
     }
 }
 
-/// A layer file that was found whole.
+/// A layer file that was found whole. It is held open, so it stays readable when others remove it.
 #[derive(Debug, Clone)]
 pub(crate) struct LayerFile {
-    path: PathBuf,
+    file: Arc<File>,
     summary: Summary,
+}
+
+/// A place in a file that others read at other places.
+struct At {
+    file: Arc<File>,
+    offset: u64,
+}
+
+impl Read for At {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read_at(out, self.offset)?;
+        self.offset += n as u64;
+        Ok(n)
+    }
+}
+
+impl Seek for At {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let offset = match to {
+            SeekFrom::Start(offset) => Some(offset),
+            SeekFrom::Current(by) => self.offset.checked_add_signed(by),
+            SeekFrom::End(by) => self.file.metadata()?.len().checked_add_signed(by),
+        };
+        self.offset = offset.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.offset)
+    }
 }
 
 fn broken(detail: &str) -> io::Error {
@@ -166,8 +194,14 @@ fn broken(detail: &str) -> io::Error {
 impl LayerFile {
     /// Opens the file at `path` and checks all of it against its checksum.
     pub fn open(path: &Path) -> io::Result<LayerFile> {
-        let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
-        let length = file.get_ref().metadata()?.len().checked_sub(CHECKSUM_BYTES).ok_or_else(|| broken("too short"))?;
+        LayerFile::of(File::open(path)?)
+    }
+
+    /// The layer that an open file holds.
+    pub fn of(file: File) -> io::Result<LayerFile> {
+        let layer = Arc::new(file);
+        let mut file = BufReader::with_capacity(1 << 20, At { file: Arc::clone(&layer), offset: 0 });
+        let length = layer.metadata()?.len().checked_sub(CHECKSUM_BYTES).ok_or_else(|| broken("too short"))?;
         let mut hasher = blake3::Hasher::new();
         io::copy(&mut Read::by_ref(&mut file).take(length), &mut hasher)?;
         let mut checksum = [0; CHECKSUM_BYTES as usize];
@@ -175,7 +209,7 @@ impl LayerFile {
         if *hasher.finalize().as_bytes() != checksum {
             return Err(broken("the checksum does not match"));
         }
-        let mut layer = LayerFile { path: path.into(), summary: Summary::empty(Codec::Raw) };
+        let mut layer = LayerFile { file: layer, summary: Summary::empty(Codec::Raw) };
         layer.summary = layer.records(TAG_SUMMARY)?.next().ok_or_else(|| broken("no summary"))??;
         Ok(layer)
     }
@@ -197,8 +231,8 @@ impl LayerFile {
     }
 
     fn records<T: for<'de> Deserialize<'de>>(&self, tag: u8) -> io::Result<impl Iterator<Item = io::Result<T>> + use<T>> {
-        let mut file = BufReader::with_capacity(256 << 10, File::open(&self.path)?);
-        let length = file.get_ref().metadata()?.len().saturating_sub(CHECKSUM_BYTES);
+        let mut file = BufReader::with_capacity(256 << 10, At { file: Arc::clone(&self.file), offset: 0 });
+        let length = self.file.metadata()?.len().saturating_sub(CHECKSUM_BYTES);
         let mut magic = [0; MAGIC.len()];
         file.read_exact(&mut magic)?;
         if magic != *MAGIC {

@@ -6,6 +6,7 @@
 //!
 //! SHA-256 without hardware support is slower than inflating, so it must not stand in the way of it. All queues are bounded.
 
+use std::cell::RefCell;
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -86,9 +87,9 @@ fn walk(
 ) -> Result<(), LayerError> {
     let mut scanner = Scanner::new(codec, spacing)?;
     let mut walker = Walker::new();
-    let mut failed = None;
+    let failed = RefCell::new(None);
     let mut sink = |event: Event| {
-        if failed.is_some() {
+        if failed.borrow().is_some() {
             return;
         }
         // A send fails only where the other thread has ended with an error, which then is the one that counts.
@@ -100,13 +101,13 @@ fn walk(
                         Item::Carried(bytes) => Message::Carried(bytes),
                     });
                 });
-                failed = entries.err().map(LayerError::from);
+                failed.replace(entries.err().map(LayerError::from));
                 Message::Data(data)
             }
             Event::Span(span) => Message::Span(span),
         };
         if out.send(message).is_err() {
-            failed.get_or_insert(LayerError::Stopped);
+            failed.borrow_mut().get_or_insert(LayerError::Stopped);
         }
     };
     while let Some(bytes) = next() {
@@ -114,12 +115,16 @@ fn walk(
         progress.add_bytes(bytes.len() as u64);
         scanner.push(&bytes, &mut sink)?;
         let _ = blob.send(bytes);
+        // What is wrong is said at once, not after the rest of the layer.
+        if let Some(error) = failed.take() {
+            return Err(error);
+        }
         if progress.is_cancelled() {
             return Err(LayerError::Stopped);
         }
     }
     scanner.finish(&mut sink)?;
-    if let Some(error) = failed {
+    if let Some(error) = failed.take() {
         return Err(error);
     }
     Ok(walker.finish()?)

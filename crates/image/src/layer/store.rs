@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -20,6 +21,11 @@ impl LayerStore {
     /// Uses `dir`, which is made where it is missing.
     pub fn open(dir: &Path) -> io::Result<LayerStore> {
         fs::create_dir_all(dir)?;
+        // What is kept is believed: nobody else may have put it there.
+        let seen = fs::symlink_metadata(dir)?;
+        if !seen.is_dir() || seen.uid() != rustix::process::geteuid().as_raw() || seen.mode() & 0o022 != 0 {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it must be a directory of ours that nobody else can write"));
+        }
         Ok(LayerStore { dir: dir.into() })
     }
 
@@ -54,9 +60,10 @@ impl LayerStore {
     /// Keeps a finished file.
     pub fn keep(&self, file: tempfile::NamedTempFile, blob: &str, spacing: u32) -> io::Result<LayerFile> {
         let path = self.path(blob, spacing);
+        let layer = LayerFile::of(file.reopen()?)?;
         file.persist(&path).map_err(|e| e.error)?;
         self.prune(&path);
-        LayerFile::open(&path)
+        Ok(layer)
     }
 
     /// Removes what was used longest ago, down to the limit, but never `newest`. A file that another indexer has open stays

@@ -152,6 +152,9 @@ impl Tar {
 }
 
 fn members(path: &Path) -> io::Result<HashMap<String, (u64, u64)>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
     let (mut walker, mut at, mut block) = (Walker::new(), 0u64, vec![0; 64 << 10]);
@@ -228,11 +231,17 @@ pub(super) fn docker_archive(image: &str, file: &Path, tag: Option<&str>) -> Res
     let mut layers = Vec::new();
     for (name, diff_id) in chosen.layers.iter().zip(diff_ids) {
         let (blob, location) = files.blob(image, name, None)?;
-        layers.push(Layer { blob, digest: None, diff_id, location });
+        // Docker 25 and later keeps blobs as they were pulled, under their digests; before, layers are plain tars.
+        let digest = name.strip_prefix("blobs/sha256/").map(|hex| format!("sha256:{hex}"));
+        layers.push(Layer { blob, digest, diff_id, location });
     }
     let described: Vec<_> = layers
         .iter()
-        .map(|l| json!({"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": l.diff_id, "size": l.blob.size()}))
+        .map(|l| {
+            let digest = l.digest.as_ref().unwrap_or(&l.diff_id);
+            let kind = if *digest == l.diff_id { "" } else { "+gzip" };
+            json!({"mediaType": format!("application/vnd.oci.image.layer.v1.tar{kind}"), "digest": digest, "size": l.blob.size()})
+        })
         .collect();
     let made = json!({
         "schemaVersion": 2,

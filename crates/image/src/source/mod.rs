@@ -55,14 +55,14 @@ enum Store {
 }
 
 impl Image {
-    /// Finds an image. With `storage_image`, an archive of a local image will look for the blobs in that repository, which must
+    /// Finds an image, for `platform` or else for this machine. With `storage_image`, an archive of a local image will look for the blobs in that repository, which must
     /// have them.
     ///
     /// # Errors
     /// [`Error::Backend`] where the registry or file fails, [`Error::Platform`], and [`Error::Image`] for what is no image.
     pub async fn resolve(
         name: &ImageName,
-        platform: &Platform,
+        platform: Option<&Platform>,
         registry: &Registry,
         storage_image: Option<&Reference>,
     ) -> Result<Image, Error> {
@@ -82,15 +82,16 @@ impl Image {
 
 impl Store {
     /// Follows indexes to the platform's manifest, and reads the config.
-    async fn image(&self, name: &str, platform: &Platform) -> Result<Image, Error> {
+    async fn image(&self, name: &str, platform: Option<&Platform>) -> Result<Image, Error> {
         let broken = |detail: String| Error::Image { image: name.into(), detail };
+        let wanted = platform.cloned().unwrap_or_default();
         let (mut digest, mut bytes) = self.root(name).await?;
         for _ in 0..INDEX_DEPTH_MAX {
             match Manifest::parse(&bytes).map_err(broken)? {
                 Manifest::Index(index) => {
-                    let chosen = platform.choose(index.manifests()).ok_or_else(|| Error::Platform {
+                    let chosen = wanted.choose(index.manifests()).ok_or_else(|| Error::Platform {
                         image: name.into(),
-                        wanted: platform.to_string(),
+                        wanted: wanted.to_string(),
                         available: Platform::list(index.manifests()),
                     })?;
                     digest = chosen.digest().to_string();
@@ -98,6 +99,7 @@ impl Store {
                 }
                 Manifest::Image(manifest) => {
                     let config = self.document(name, manifest.config().digest().as_ref()).await?;
+                    check_platform(name, platform, &config)?;
                     let diff_ids = manifest::diff_ids(&config, manifest.layers().len()).map_err(broken)?;
                     let layers = manifest.layers().iter().zip(diff_ids).map(|(descriptor, diff_id)| {
                         let (blob, location) = self.blob(name, descriptor.digest().as_ref(), descriptor.size())?;
@@ -153,6 +155,15 @@ impl Store {
             Store::Local(_) => Storage::Files,
         }
     }
+}
+
+/// A platform that was asked for must be the image's own, also where there is nothing to choose from.
+fn check_platform(image: &str, platform: Option<&Platform>, config: &[u8]) -> Result<(), Error> {
+    let (Some(wanted), Some((os, arch))) = (platform, manifest::platform(config)) else { return Ok(()) };
+    if wanted.is(&os, &arch) {
+        return Ok(());
+    }
+    Err(Error::Platform { image: image.into(), wanted: wanted.to_string(), available: format!("{os}/{arch}") })
 }
 
 fn check_digest(image: &str, what: &str, bytes: &[u8], expected: Option<&str>) -> Result<(), Error> {

@@ -17,15 +17,17 @@ pub(crate) struct Header {
     pub minor: i64,
 }
 
+const NO_HEADER: &str = "the checksum is wrong: this is no tar header";
+
 /// Parses a block that is not all zeros.
 pub(crate) fn parse(block: &[u8; BLOCK_BYTES]) -> Result<Header, String> {
-    let stored = number(&block[148..156])?;
+    let stored = number(&block[148..156]).map_err(|_| NO_HEADER)?;
     // Some old tars summed signed bytes.
     let blank = |at: usize, b: u8| if (148..156).contains(&at) { b' ' } else { b };
     let unsigned: i64 = block.iter().enumerate().map(|(at, b)| i64::from(blank(at, *b))).sum();
     let signed: i64 = block.iter().enumerate().map(|(at, b)| i64::from(blank(at, *b) as i8)).sum();
     if stored != unsigned && stored != signed {
-        return Err("the checksum is wrong: this is no tar header".into());
+        return Err(NO_HEADER.into());
     }
     let posix = &block[257..263] == b"ustar\0";
     let gnu = &block[257..265] == b"ustar  \0";

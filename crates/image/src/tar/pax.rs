@@ -13,6 +13,7 @@ pub(crate) struct Pax {
     pub uid: Option<i64>,
     pub gid: Option<i64>,
     pub mtime: Option<(i64, u32)>,
+    /// As they come: of several with one name the last counts, and an empty value takes it back.
     pub xattrs: Xattrs,
     pub sparse: Option<PaxSparse>,
 }
@@ -37,20 +38,23 @@ pub(crate) fn parse(mut body: &[u8]) -> Result<Pax, String> {
     while !body.is_empty() {
         let Record { key, value, rest } = record(body)?;
         body = rest;
+        // Go refuses these too; a name with a NUL could be in no directory.
+        if key.contains(&0) || (matches!(key, b"path" | b"linkpath" | b"GNU.sparse.name") && value.contains(&0)) {
+            return Err("a name in a pax record has a NUL".into());
+        }
         if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
             pax.xattrs.push((name.to_vec(), value.to_vec()));
             continue;
         }
         is_sparse |= key.starts_with(b"GNU.sparse.");
         match key {
-            // An empty value takes the record back.
+            b"path" => pax.path = unless_empty(value, |v| Ok(v.to_vec()))?,
+            b"linkpath" => pax.link = unless_empty(value, |v| Ok(v.to_vec()))?,
+            b"size" => pax.size = unless_empty(value, integer)?,
+            b"uid" => pax.uid = unless_empty(value, integer)?,
+            b"gid" => pax.gid = unless_empty(value, integer)?,
+            b"mtime" => pax.mtime = unless_empty(value, time)?,
             _ if value.is_empty() => {}
-            b"path" => pax.path = Some(value.to_vec()),
-            b"linkpath" => pax.link = Some(value.to_vec()),
-            b"size" => pax.size = Some(integer(value)?),
-            b"uid" => pax.uid = Some(integer(value)?),
-            b"gid" => pax.gid = Some(integer(value)?),
-            b"mtime" => pax.mtime = Some(time(value)?),
             b"GNU.sparse.major" => major = Some(integer(value)?),
             b"GNU.sparse.minor" => minor = Some(integer(value)?),
             b"GNU.sparse.name" => sparse.name = Some(value.to_vec()),
@@ -68,8 +72,15 @@ pub(crate) fn parse(mut body: &[u8]) -> Result<Pax, String> {
     if major.is_some_and(|m| m > 1) || (major == Some(1) && minor != Some(0)) {
         return Err(format!("GNU sparse format {}.{} is unknown", major.unwrap_or(0), minor.unwrap_or(0)));
     }
+    // Without a version, the map is what tells a sparse file: where it is missing, Go (and so every unpacker of images) sees a plain one.
+    is_sparse &= major.is_some() || !sparse.map.is_empty();
     pax.sparse = is_sparse.then_some(sparse);
     Ok(pax)
+}
+
+/// A record's value; an empty one takes back what an earlier record said.
+fn unless_empty<T>(value: &[u8], parse: impl Fn(&[u8]) -> Result<T, String>) -> Result<Option<T>, String> {
+    if value.is_empty() { Ok(None) } else { parse(value).map(Some) }
 }
 
 /// A record, and what follows it.
@@ -111,7 +122,7 @@ fn time(value: &[u8]) -> Result<(i64, u32), String> {
         nanoseconds = nanoseconds * 10 + u32::from(digit - b'0');
     }
     if value.starts_with(b"-") && nanoseconds > 0 {
-        return Ok((seconds - 1, 1_000_000_000 - nanoseconds));
+        return Ok((seconds.saturating_sub(1), 1_000_000_000 - nanoseconds));
     }
     Ok((seconds, nanoseconds))
 }
@@ -139,8 +150,22 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_value_takes_a_record_back() {
+        let pax = parse(b"17 path=some/dir\n8 path=\n9 uid=12\n").unwrap();
+        assert_eq!((pax.path, pax.uid), (None, Some(12)));
+    }
+
+    #[test]
+    fn sparse_records_without_a_map_are_of_a_plain_file() {
+        let size = b"26 GNU.sparse.size=100000\n";
+        assert_eq!(parse(size).unwrap().sparse, None);
+        let version = [b"22 GNU.sparse.major=0\n", &size[..]].concat();
+        assert_eq!(parse(&version).unwrap().sparse.and_then(|s| s.real_size), Some(100_000));
+    }
+
+    #[test]
     fn malformed_records_are_errors() {
-        for bad in [&b"5 a=b\n"[..], b"6 a=b", b"x a=b\n", b"99 a=b\n", b"6 ab=\n \n", b"0 \n", b"-1 a=b\n", b"4 a\n"] {
+        for bad in [&b"5 a=b\n"[..], b"6 a=b", b"x a=b\n", b"99 a=b\n", b"6 ab=\n \n", b"0 \n", b"-1 a=b\n", b"4 a\n", b"11 path=a\0\n", b"26 SCHILY.xattr.user.\0=vv\n"] {
             assert!(parse(bad).is_err(), "{:?}", String::from_utf8_lossy(bad));
         }
     }

@@ -13,6 +13,8 @@ use super::BLOCK_BYTES;
 const CHUNKS_MAX: u64 = 1 << 20;
 /// Largest sparse file.
 const FILE_BYTES_MAX: i64 = 16 << 40;
+/// Most bytes that one layer may carry: what is carried is written whole, zeros included.
+const CARRIED_BYTES_MAX: u64 = 64 << 30;
 /// Most segments of one file; they are held in memory.
 pub(crate) const SEGMENTS_MAX: usize = 1 << 20;
 
@@ -91,8 +93,19 @@ impl Map {
         (chunk >= BLOCK_BYTES as u64).then_some(chunk)
     }
 
-    /// How to address the file, whose data begins at byte `data` of the tar.
-    pub fn chunks(&self, data: u64) -> Result<Plan, String> {
+    /// How many chunks hold data.
+    fn chunks_with_data(&self, chunk: u64) -> u64 {
+        let mut free_from = 0;
+        let touched = self.segments.iter().map(|segment| {
+            let (first, end) = ((segment.start / chunk).max(free_from), segment.end().div_ceil(chunk));
+            free_from = end;
+            end - first
+        });
+        touched.sum()
+    }
+
+    /// How to address the file, whose data begins at byte `data` of the tar; the layer carries `carried` blocks already.
+    pub fn chunks(&self, data: u64, carried: u32) -> Result<Plan, String> {
         let smallest = self.size.div_ceil(CHUNKS_MAX).next_power_of_two().max(BLOCK_BYTES as u64);
         let blocks = |chunk: u64| self.size.div_ceil(chunk);
         match self.natural_chunk() {
@@ -113,6 +126,9 @@ impl Map {
             }
             _ => {
                 let chunk = smallest.max(4096);
+                if u64::from(carried) * BLOCK_BYTES as u64 + self.chunks_with_data(chunk) * chunk > CARRIED_BYTES_MAX {
+                    return Err("sparse files with so odd maps that more than 64 GiB would have to be carried".into());
+                }
                 Ok(Plan::Carried { chunks: Chunks { size: self.size, chunk, pieces: vec![Piece::Hole; blocks(chunk) as usize] } })
             }
         }
@@ -126,6 +142,14 @@ pub(crate) enum Plan {
     Addressed(Chunks),
     /// Its data must be carried: a [`Carrier`] fills the pieces.
     Carried { chunks: Chunks },
+}
+
+impl Plan {
+    /// The file's chunks.
+    pub fn chunks(&self) -> &Chunks {
+        let (Plan::Addressed(chunks) | Plan::Carried { chunks }) = self;
+        chunks
+    }
 }
 
 /// Writes the chunks of a carried file out as its packed data streams by.
@@ -201,7 +225,7 @@ mod tests {
             expected[*start as usize..(start + length) as usize].copy_from_slice(&data[at..at + *length as usize]);
             at += *length as usize;
         }
-        let plan = map.chunks(1024).unwrap();
+        let plan = map.chunks(1024, 0).unwrap();
         let mut carried = Vec::new();
         let chunks = match &plan {
             Plan::Addressed(chunks) => chunks.clone(),
@@ -242,12 +266,23 @@ mod tests {
 
     #[test]
     fn huge_files_have_few_chunks() {
-        let hole = Map::new(1 << 43, Vec::new(), 0).unwrap().chunks(0).unwrap();
+        let hole = Map::new(1 << 43, Vec::new(), 0).unwrap().chunks(0, 0).unwrap();
         let Plan::Addressed(chunks) = hole else { panic!() };
         assert!(chunks.pieces.len() <= 8, "{}", chunks.pieces.len());
         let spread = segments(&[(4096, 4096), ((1 << 43) - 8192, 4096)]);
-        let Plan::Carried { chunks } = Map::new(1 << 43, spread, 8192).unwrap().chunks(0).unwrap() else { panic!() };
+        let Plan::Carried { chunks } = Map::new(1 << 43, spread, 8192).unwrap().chunks(0, 0).unwrap() else { panic!() };
         assert!(chunks.pieces.len() as u64 <= CHUNKS_MAX);
+    }
+
+    #[test]
+    fn few_bytes_cannot_make_many() {
+        let spread: Vec<Segment> = (0..1 << 19).map(|i| Segment { start: i * (16 << 20) + 5, length: 1 }).collect();
+        let map = Map::new(1 << 43, spread, 1 << 19).unwrap();
+        assert_eq!(map.chunks_with_data(16 << 20), 1 << 19);
+        assert!(map.chunks(0, 0).is_err());
+        let few = Map::new(8 << 30, segments(&[(5, 1), (4 << 30, 8193)]), 8194).unwrap();
+        assert_eq!(few.chunks_with_data(4096), 4);
+        assert!(few.chunks(0, 0).is_ok() && few.chunks(0, (CARRIED_BYTES_MAX / 512) as u32 - 1).is_err());
     }
 
     #[test]

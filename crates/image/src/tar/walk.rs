@@ -12,6 +12,9 @@ use super::{BLOCK_BYTES, EntryKind, TarEntry, TarError};
 /// few times 64 KiB fit.
 const META_BYTES_MAX: u64 = 4 << 20;
 
+/// Most chunks of all sparse files of a layer: they are in memory while the tree is built, 8 bytes each.
+const PIECES_MAX: usize = 16 << 20;
+
 /// What comes out of a walk, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Item {
@@ -29,6 +32,8 @@ pub(crate) struct Walker {
     pending: Pending,
     /// The next block of what the layer carries.
     next_carried: u32,
+    /// Chunks of all sparse files so far.
+    pieces: usize,
 }
 
 #[derive(Default)]
@@ -62,6 +67,7 @@ enum Want {
     MapInData {
         sparse: Box<Sparse>,
         text: Vec<u8>,
+        lines: usize,
     },
 }
 
@@ -87,7 +93,7 @@ enum Meta {
 
 impl Walker {
     pub fn new() -> Walker {
-        Walker { at: 0, state: State::block(Want::Header), pending: Pending::default(), next_carried: 0 }
+        Walker { at: 0, state: State::block(Want::Header), pending: Pending::default(), next_carried: 0, pieces: 0 }
     }
 
     /// How many bytes from here on are of no interest: who can seek may pass over them with [`Walker::skip`].
@@ -211,19 +217,18 @@ impl Walker {
                 let more = old_gnu_map(&block[..504], block[504], &mut sparse.segments).map_err(at)?;
                 if more { Ok(State::block(Want::SparseMap(sparse))) } else { self.sparse(*sparse, end, sink) }
             }
-            Want::MapInData { mut sparse, mut text } => {
+            Want::MapInData { mut sparse, mut text, mut lines } => {
                 text.extend_from_slice(block);
+                lines += block.iter().filter(|b| **b == b'\n').count();
                 sparse.map_bytes += BLOCK_BYTES as u64;
                 if sparse.map_bytes > META_BYTES_MAX || sparse.map_bytes > sparse.packed {
                     return Err(at("a sparse map does not end".into()));
                 }
-                match map_in_data(&text).map_err(at)? {
-                    Some(segments) => {
-                        sparse.segments = segments;
-                        self.sparse(*sparse, end, sink)
-                    }
-                    None => Ok(State::block(Want::MapInData { sparse, text })),
+                if !map_is_whole(&text, lines).map_err(at)? {
+                    return Ok(State::block(Want::MapInData { sparse, text, lines }));
                 }
+                sparse.segments = map_in_data(&text).map_err(at)?;
+                self.sparse(*sparse, end, sink)
             }
         }
     }
@@ -285,6 +290,11 @@ impl Walker {
             b'4' => rdev().map(|(major, minor)| EntryKind::BlockDevice { major, minor })?,
             b'5' => EntryKind::Directory,
             b'6' => EntryKind::Fifo,
+            // GNU's: a directory of an incremental archive, whose contents are a list of names; a label, which makes nothing.
+            b'D' => EntryKind::Directory,
+            b'V' => return Ok(State::skip(size)),
+            // POSIX: what one does not know is a regular file. GNU's M and N are pieces of another entry, and those would not be.
+            other if !matches!(other, b'M' | b'N') => EntryKind::File { size, block: block_of(end).map_err(|d| wrong(&path, d))? },
             other => return Err(wrong(&path, format!("entries of type {:?} are not supported", char::from(other)))),
         };
         let (mtime, mtime_nsec) = pax.mtime.unwrap_or((header.mtime, 0));
@@ -300,11 +310,12 @@ impl Walker {
             kind,
         };
         let is_file = matches!(entry.kind, EntryKind::File { .. });
+        let has_data = is_file || header.type_flag == b'D';
         entry.path = path;
         if !(is_sparse && is_file) {
             sink(Item::Entry(entry));
             // Entries without contents may have a size all the same; no bytes follow them.
-            return Ok(State::skip(if is_file { size } else { 0 }));
+            return Ok(State::skip(if has_data { size } else { 0 }));
         }
         let in_header = header.type_flag == b'S';
         let pax_sparse = pax.sparse.unwrap_or_default();
@@ -318,7 +329,7 @@ impl Walker {
                 return Ok(State::block(Want::SparseMap(Box::new(sparse))));
             }
         } else if map_in_data {
-            return Ok(State::block(Want::MapInData { sparse: Box::new(sparse), text: Vec::new() }));
+            return Ok(State::block(Want::MapInData { sparse: Box::new(sparse), text: Vec::new(), lines: 0 }));
         }
         self.sparse(sparse, end, sink)
     }
@@ -330,7 +341,12 @@ impl Walker {
         let wrong = |detail| TarError::Entry { path: path.clone(), detail };
         let packed = packed - map_bytes.min(packed);
         let map = Map::new(real_size, segments, packed).map_err(wrong)?;
-        match map.chunks(data).map_err(wrong)? {
+        let plan = map.chunks(data, self.next_carried).map_err(wrong)?;
+        self.pieces += plan.chunks().pieces.len();
+        if self.pieces > PIECES_MAX {
+            return Err(wrong(format!("the sparse files of its layer have more than {PIECES_MAX} chunks")));
+        }
+        match plan {
             Plan::Addressed(chunks) => {
                 entry.kind = EntryKind::Sparse(chunks);
                 sink(Item::Entry(entry));
@@ -363,11 +379,12 @@ fn block_of(offset: u64) -> Result<u32, String> {
     u32::try_from(offset / BLOCK_BYTES as u64).map_err(|_| "it lies more than 2 TiB into its layer".into())
 }
 
-/// Sorted by name; of attributes with the same name the last counts.
+/// Sorted by name; of attributes with the same name the last counts, and an empty value takes it back: pax has no way to say "empty".
 fn last_of_each(mut xattrs: Xattrs) -> Xattrs {
     xattrs.reverse();
     xattrs.sort_by(|a, b| a.0.cmp(&b.0));
     xattrs.dedup_by(|later, kept| later.0 == kept.0);
+    xattrs.retain(|(_, value)| !value.is_empty());
     xattrs
 }
 
@@ -385,16 +402,21 @@ fn old_gnu_map(entries: &[u8], extended: u8, segments: &mut Vec<Segment>) -> Res
     Ok(extended != 0)
 }
 
-/// Lines of decimal numbers: the count of segments, then offset and length of each. `None` where lines are missing.
-fn map_in_data(text: &[u8]) -> Result<Option<Vec<Segment>>, String> {
-    let mut lines = text.split_inclusive(|b| *b == b'\n').filter(|line| line.ends_with(b"\n"));
-    let mut number = || lines.next().map(|line| pax::integer(&line[..line.len() - 1])).transpose();
-    let Some(count) = number()? else { return Ok(None) };
-    let count = usize::try_from(count).ok().filter(|n| *n <= SEGMENTS_MAX).ok_or("a sparse map with an absurd count")?;
-    let mut segments = Vec::new();
-    for _ in 0..count {
-        let (Some(start), Some(length)) = (number()?, number()?) else { return Ok(None) };
-        segments.push(Segment::new(start, length)?);
-    }
-    Ok(Some(segments))
+/// Whether the `lines` of a map that precedes its data are all that its first line promises: the count of segments, then two lines each.
+fn map_is_whole(text: &[u8], lines: usize) -> Result<bool, String> {
+    let Some(first) = text.split_inclusive(|b| *b == b'\n').next().filter(|_| lines > 0) else { return Ok(false) };
+    Ok(lines > 2 * segment_count(first)?)
+}
+
+fn segment_count(line: &[u8]) -> Result<usize, String> {
+    let count = usize::try_from(pax::integer(line.trim_ascii_end())?).ok().filter(|n| *n <= SEGMENTS_MAX);
+    count.ok_or_else(|| format!("a sparse map of more than {SEGMENTS_MAX} segments"))
+}
+
+/// Parses a whole map: offset and length of each segment, a line each.
+fn map_in_data(text: &[u8]) -> Result<Vec<Segment>, String> {
+    let mut lines = text.split(|b| *b == b'\n');
+    let count = segment_count(lines.next().unwrap_or_default())?;
+    let numbers = lines.take(2 * count).map(pax::integer).collect::<Result<Vec<i64>, _>>()?;
+    numbers.as_chunks::<2>().0.iter().map(|[start, length]| Segment::new(*start, *length)).collect()
 }

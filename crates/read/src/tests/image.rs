@@ -93,7 +93,7 @@ impl Image {
         let archive = Arc::new(Archive::open(&path).unwrap());
         let blob = |(i, (_, bytes)): (usize, &(Codec, Vec<u8>))| Arc::new(Faults::new(MemoryBlob::new(format!("blob {i}"), bytes.clone())));
         let blobs = packed.iter().enumerate().map(blob).collect();
-        let options = ReadOptions { readahead_bytes_max: 0, ..ReadOptions::default() };
+        let options = ReadOptions { readahead_bytes_max: 0, neighbours_bytes_max: 0, ..ReadOptions::default() };
         Image { dir, archive, blobs, data, options, cache_bytes: 1 << 30 }
     }
 
@@ -162,7 +162,7 @@ fn write_archive(path: &Path, data: &[Vec<u8>], packed: &[(Codec, Vec<u8>)]) {
     tree.link(Tree::ROOT, b"sparse", sparse).unwrap();
     let storage = Storage::Registry { host: "registry.example".into(), repository: "app".into() };
     let parts = Parts { tree: &tree, storage, streams, span_counts, manifest: b"{}", config: b"{}" };
-    let writer = ArchiveWriter::create(path).unwrap();
+    let writer = ArchiveWriter::create(path, true).unwrap();
     writer.finish(&parts, spans.into_iter().map(Ok), windows.into_iter().map(Ok), &mut std::io::empty()).unwrap();
 }
 

@@ -261,6 +261,30 @@ async fn a_sequence_is_fetched_ahead_and_what_was_guessed_is_used() {
     assert_eq!(asked, image.archive.streams()[0].blob_size, "nothing was fetched twice: {ranges:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_miss_brings_its_neighbours_once_and_no_more() {
+    let mut image = Image::new(&[Packing::Raw]);
+    image.options.neighbours_bytes_max = 1 << 20;
+    let reader = image.reader();
+    image.check(&reader, 0, 1_500_000, 10).await;
+    let spans = image.archive.spans(StreamId(0));
+    let block = spans.find(1 << 20)..=spans.find((2 << 20) - 1);
+    let mut buf = [0; 10];
+    for index in block.clone() {
+        let node = image.node("0");
+        for _ in 0..200 {
+            if reader.try_read(&node, spans.get(index).offset, &mut buf).unwrap() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    let stats = reader.stats();
+    let guessed = u64::from(block.end() - block.start());
+    assert_eq!((stats.misses, stats.prefetched, stats.prefetched_used), (1, guessed, guessed), "{stats:?}");
+    assert!(image.requests() <= 3, "the span, what is before it, what is behind it");
+}
+
 #[tokio::test]
 async fn after_a_reboot_what_the_disk_lost_is_fetched_again() {
     let image = Image::new(&[Packing::Raw]);
