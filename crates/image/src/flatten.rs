@@ -9,7 +9,7 @@
 use archive::erofs::{xattr_representable, xattrs_fit};
 use archive::{Attributes, Content, Hole, InodeId, NodeKind, Rdev, SparseMap, StreamId, Tree};
 
-use crate::tar::sparse::{Chunks, Piece};
+use crate::tar::sparse::{Chunks, PIECES_MAX, Piece};
 use crate::tar::{EntryKind, TarEntry};
 
 const WHITEOUT: &[u8] = b".wh.";
@@ -59,6 +59,8 @@ pub(crate) struct Flattener {
     layer: u16,
     streams: LayerStreams,
     xattrs_dropped: u64,
+    /// Chunks of all sparse files so far.
+    pieces: usize,
 }
 
 /// What a directory is that no layer describes.
@@ -69,7 +71,7 @@ fn implied_directory() -> Attributes {
 impl Flattener {
     pub fn new() -> Flattener {
         let none = LayerStreams { tar: StreamId(0), carried: StreamId(0) };
-        Flattener { tree: Tree::new(implied_directory()), layer: 0, streams: none, xattrs_dropped: 0 }
+        Flattener { tree: Tree::new(implied_directory()), layer: 0, streams: none, xattrs_dropped: 0, pieces: 0 }
     }
 
     /// From here on, entries are those of the next layer.
@@ -149,7 +151,7 @@ impl Flattener {
                 return self.tree.link(dir, name, target).map_err(full);
             }
             EntryKind::File { size, block } => Content::File { size: *size, stream: self.streams.tar, block: *block },
-            EntryKind::Sparse(chunks) => Content::Sparse(self.sparse(chunks)),
+            EntryKind::Sparse(chunks) => Content::Sparse(self.sparse(chunks)?),
             EntryKind::Symlink(target) => Content::Symlink(symlink_target(target)?),
             EntryKind::CharDevice { major, minor } => Content::CharDevice(Rdev { major: *major, minor: *minor }),
             EntryKind::BlockDevice { major, minor } => Content::BlockDevice(Rdev { major: *major, minor: *minor }),
@@ -159,13 +161,17 @@ impl Flattener {
         self.tree.link(dir, name, inode).map_err(full)
     }
 
-    fn sparse(&self, chunks: &Chunks) -> SparseMap {
+    fn sparse(&mut self, chunks: &Chunks) -> Result<SparseMap, String> {
+        self.pieces += chunks.pieces.len();
+        if self.pieces > PIECES_MAX {
+            return Err(format!("the sparse files of the image have more than {PIECES_MAX} chunks"));
+        }
         let chunk = |piece: &Piece| match piece {
             Piece::Hole => Err(Hole),
             Piece::Tar(block) => Ok((self.streams.tar, *block)),
             Piece::Carried(block) => Ok((self.streams.carried, *block)),
         };
-        SparseMap { size: chunks.size, chunk: chunks.chunk, chunks: chunks.pieces.iter().map(chunk).collect() }
+        Ok(SparseMap { size: chunks.size, chunk: chunks.chunk, chunks: chunks.pieces.iter().map(chunk).collect() })
     }
 
     /// The inode that a hard link names: its directory is followed through symlinks, its last part is not.

@@ -95,6 +95,9 @@ pub async fn index(image: Arc<Image>, output: &Path, options: &IndexOptions, pro
     progress.enter("archive");
     let output = output.to_path_buf();
     let assemble = move || {
+        if progress.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
         let assembled = Assembly::new(&image, &layers)?;
         let (inodes, xattrs_dropped) = assembled.write(writer, &image, &progress)?;
         let archive_bytes = std::fs::metadata(&output).map_err(|source| Error::Io { path: output.clone(), source })?.len();

@@ -127,8 +127,8 @@ impl Fetcher {
     /// wait behind other guesses.
     pub fn prefetch(self: &Arc<Self>, stream: StreamId, indexes: &BTreeSet<u32>) {
         let lane = self.lane(stream);
-        // Where everything passes by anyway, guessing is of no use.
-        if lane.no_ranges.load(Ordering::Relaxed) {
+        // Where everything passes by anyway, or nothing is kept, guessing is of no use.
+        if lane.no_ranges.load(Ordering::Relaxed) || !lane.keeps() {
             return;
         }
         let missing = indexes.iter().copied().filter(|&index| !lane.has(index));

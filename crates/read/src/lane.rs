@@ -25,6 +25,8 @@ pub(crate) struct Lane {
     /// One bit per span: fetched by read-ahead, and not used yet.
     prefetched: Vec<AtomicU64>,
     neighbours: Neighbours,
+    /// The cache took what it was last given.
+    keeps: AtomicBool,
     /// The server ignores ranges: every answer is the whole blob.
     pub no_ranges: AtomicBool,
     sweep: Mutex<Sweep>,
@@ -45,6 +47,7 @@ impl Lane {
         let (count, stream) = (spans.len(), &archive.streams()[usize::from(id.0)]);
         let opened = cache.stream(&spans.key(), StreamLayout { size: stream.size, spans: count });
         let cache = opened.inspect_err(|error| tracing::warn!(blob = blob.name(), %error, "stream is not cached")).ok();
+        let keeps = cache.is_some();
         let prefetched = (0..count.div_ceil(u64::BITS)).map(|_| AtomicU64::new(0)).collect();
         let codec = stream.codec;
         // Where the blob is near there is no round trip to save.
@@ -58,6 +61,7 @@ impl Lane {
             cache,
             prefetched,
             neighbours,
+            keeps: AtomicBool::new(keeps),
             no_ranges: AtomicBool::new(false),
             sweep: Mutex::default(),
         }
@@ -94,7 +98,14 @@ impl Lane {
 
     /// Keeps a verified span; false if the cache did not take it.
     pub fn keep(&self, slot: SpanSlot, bytes: &[u8]) -> bool {
-        self.cache.as_ref().is_some_and(|cache| cache.put(slot, bytes) == Put::Stored)
+        let kept = self.cache.as_ref().is_some_and(|cache| cache.put(slot, bytes) == Put::Stored);
+        self.keeps.store(kept, Relaxed);
+        kept
+    }
+
+    /// Whether the cache took what it was last given: else guesses would be fetched for nothing.
+    pub fn keeps(&self) -> bool {
+        self.keeps.load(Relaxed)
     }
 
     /// Says what came of comparing an unverified span.

@@ -63,7 +63,9 @@ enum Decoder {
 enum Part {
     Header(Header),
     Body,
-    Trailer { left: usize },
+    Trailer {
+        left: usize,
+    },
     /// Zeros behind the last member: bsdtar fills its output up to whole records, and gzip(1) reads over them.
     Padding,
 }

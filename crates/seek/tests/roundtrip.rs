@@ -126,6 +126,17 @@ fn gzip_of_many_members_restarts_at_members() {
 }
 
 #[test]
+fn zeros_behind_the_last_gzip_member_are_padding() {
+    let (data, zeros) = (plain(1 << 20), vec![0; 150_000]);
+    check(Codec::Gzip, &[gzip(&data, 6), zeros.clone()].concat(), &data);
+    for bad in
+        [[gzip(&data, 6), zeros.clone(), b"x".to_vec()], [gzip(&data, 6), zeros.clone(), gzip(&data, 6)], [zeros, gzip(&data, 6), vec![]]]
+    {
+        assert!(scan(Codec::Gzip, &bad.concat(), 5000).is_err());
+    }
+}
+
+#[test]
 fn zstd_of_one_frame_is_continued_and_of_many_restarts() {
     let data = plain(3 << 20);
     let one = zstd::bulk::compress(&data, 3).unwrap();
@@ -139,6 +150,58 @@ fn zstd_of_one_frame_is_continued_and_of_many_restarts() {
     }
     let spans = check(Codec::Zstd, &many, &data);
     assert!(spans.len() > 4 && spans.iter().all(|s| s.restart == Restart::Frame), "{spans:?}");
+}
+
+/// A sequence of numbers that only looks random.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) as usize % limit
+    }
+
+    fn size(&mut self) -> usize {
+        let limit = [1, 20, 3_000, 70_000, 900_000][self.below(5)];
+        self.below(limit)
+    }
+}
+
+/// Writes in pieces, flushed now and then.
+fn write_in_pieces(numbers: &mut Numbers, data: &[u8], out: &mut impl Write) {
+    for piece in data.chunks(1 + numbers.below(200_000)) {
+        out.write_all(piece).unwrap();
+        if numbers.below(3) == 0 {
+            out.flush().unwrap();
+        }
+    }
+}
+
+/// Members and frames of all sizes, empty and skippable ones among them, flushed anywhere.
+#[test]
+fn random_structures() {
+    let text = plain(1 << 20);
+    for seed in 0..40 {
+        let mut numbers = Numbers(seed * 7919);
+        let (mut gzipped, mut zstd, mut data) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..1 + numbers.below(6) {
+            let part = &text[numbers.below(100_000)..][..numbers.size()];
+            data.extend_from_slice(part);
+            let mut encoder = GzEncoder::new(&mut gzipped, Compression::new(numbers.below(10) as u32));
+            write_in_pieces(&mut numbers, part, &mut encoder);
+            encoder.finish().unwrap();
+            if numbers.below(3) == 0 {
+                let bytes = numbers.below(600);
+                zstd.extend([&[0x5a, 0x2a, 0x4d, 0x18][..], &(bytes as u32).to_le_bytes(), &vec![9; bytes]].concat());
+            }
+            let mut encoder = zstd::Encoder::new(&mut zstd, [1, 3, 5, 12][numbers.below(4)]).unwrap();
+            encoder.include_checksum(numbers.below(2) == 0).unwrap();
+            write_in_pieces(&mut numbers, part, &mut encoder);
+            encoder.finish().unwrap();
+        }
+        check(Codec::Gzip, &gzipped, &data);
+        check(Codec::Zstd, &zstd, &data);
+    }
 }
 
 /// libzstd holds the last byte of a frame back while it puts the frame's last block out: a cut there must count it.

@@ -21,7 +21,9 @@ const CA_BYTES_MAX: u64 = 16 << 20;
 const IDLE: Duration = Duration::from_secs(60);
 /// An HTTP/2 window that lets one stream fill 1 Gbit/s over 20 ms; the default of 64 KiB would allow 26 Mbit/s.
 const HTTP2_STREAM_WINDOW: u32 = 4 << 20;
-const HTTP2_CONNECTION_WINDOW: u32 = 32 << 20;
+/// The window of a connection has room for as many stream windows: a body that is not read for a while (its reader waits for memory) must
+/// not take the room of one that is.
+const HTTP2_STREAMS_MAX: usize = 256;
 
 /// Connections to everywhere.
 #[derive(Debug)]
@@ -80,7 +82,7 @@ fn builder(options: &RegistryOptions, certificates: Vec<Certificate>) -> ClientB
         .read_timeout(options.read_timeout)
         .pool_idle_timeout(IDLE)
         .http2_initial_stream_window_size(HTTP2_STREAM_WINDOW)
-        .http2_initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+        .http2_initial_connection_window_size(HTTP2_STREAM_WINDOW * options.requests_in_flight_max.clamp(1, HTTP2_STREAMS_MAX) as u32)
         .tls_certs_merge(certificates)
         .tls_danger_accept_invalid_certs(options.insecure_skip_tls_verify)
 }

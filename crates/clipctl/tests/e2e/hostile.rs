@@ -117,7 +117,7 @@ const SAYS: &[(&str, &str)] = &[
     ("gzip-wrong-crc", ""),
     ("gzip-wrong-length", ""),
     ("gzip-trailing-garbage", "trailing bytes after the last member?"),
-    ("gzip-trailing-zeros", "trailing bytes after the last member?"),
+    ("gzip-trailing-zeros", ""),
     ("gzip-is-plain-tar", "invalid gzip data at byte 0"),
     ("gzip-empty", "the diff_id is sha256:e3b0c4"),
     ("gzip-claims-plain", ""),

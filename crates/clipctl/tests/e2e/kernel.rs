@@ -82,12 +82,12 @@ fn listed(bench: &Bench, archive: &Path, ours: &Listing) -> Listing {
     let mut out = Listing::from([("/".to_owned(), ours["/"].clone())]);
     let mut first_names = std::collections::HashMap::new();
     for row in &rows {
-        let path = format!("/{}", row["path"].as_str().unwrap());
+        let path = format!("/{}", text(&row["path"]));
         let first = first_names.entry(row["nid"].as_u64().unwrap()).or_insert_with(|| path.clone());
         *first = first.clone().min(path);
     }
     for row in rows {
-        let path = format!("/{}", row["path"].as_str().unwrap());
+        let path = format!("/{}", text(&row["path"]));
         let kind = match row["type"].as_str().unwrap() {
             "directory" => "dir",
             "char-device" => "char",
@@ -113,30 +113,35 @@ fn listed(bench: &Bench, archive: &Path, ours: &Listing) -> Listing {
             _ => {}
         }
         if kind == "symlink" {
-            entry["target"] = row["target"].clone();
+            entry["target"] = text(&row["target"]).into();
         }
         out.insert(path, entry);
     }
     out
 }
 
-/// Values of xattrs from text with `\xNN` to hexadecimal, as tree.py prints them.
+/// The bytes that clipctl prints as text with `\xNN`.
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut pieces = text.split("\\x");
+    let mut out = pieces.next().unwrap().as_bytes().to_vec();
+    for piece in pieces {
+        out.push(u8::from_str_radix(&piece[..2], 16).unwrap());
+        out.extend_from_slice(&piece.as_bytes()[2..]);
+    }
+    out
+}
+
+/// Text of clipctl as tree.py prints it: only printable ASCII is left as it is.
+fn text(value: &serde_json::Value) -> String {
+    let escape = |b: u8| if (32..127).contains(&b) && b != b'\\' { char::from(b).to_string() } else { format!("\\x{b:02x}") };
+    unescaped(value.as_str().unwrap()).into_iter().map(escape).collect()
+}
+
+/// Values of xattrs in hexadecimal, as tree.py prints them.
 fn hexed(xattrs: &serde_json::Value) -> serde_json::Value {
-    let Some(xattrs) = xattrs.as_object() else { return serde_json::json!({}) };
-    let hex = |text: &str| {
-        let (mut out, mut rest) = (String::new(), text);
-        while let Some(first) = rest.chars().next() {
-            if let Some(code) = rest.strip_prefix("\\x") {
-                out.push_str(&code[..2]);
-                rest = &code[2..];
-            } else {
-                out.push_str(&format!("{:02x}", u32::from(first)));
-                rest = &rest[1..];
-            }
-        }
-        out
-    };
-    xattrs.iter().map(|(name, value)| (name.clone(), hex(value.as_str().unwrap()).into())).collect::<serde_json::Map<_, _>>().into()
+    let hex = |value: &serde_json::Value| unescaped(value.as_str().unwrap()).iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let xattrs = xattrs.as_object().into_iter().flatten();
+    xattrs.map(|(name, value)| (name.clone(), hex(value).into())).collect::<serde_json::Map<_, _>>().into()
 }
 
 /// The same contents too, when the devices are the real layers.

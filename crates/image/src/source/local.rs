@@ -232,15 +232,15 @@ pub(super) fn docker_archive(image: &str, file: &Path, tag: Option<&str>) -> Res
     for (name, diff_id) in chosen.layers.iter().zip(diff_ids) {
         let (blob, location) = files.blob(image, name, None)?;
         // Docker 25 and later keeps blobs as they were pulled, under their digests; before, layers are plain tars.
-        let digest = name.strip_prefix("blobs/sha256/").map(|hex| format!("sha256:{hex}"));
+        let hex = name.strip_prefix("blobs/sha256/").filter(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()));
+        let digest = hex.map(|hex| format!("sha256:{hex}"));
         layers.push(Layer { blob, digest, diff_id, location });
     }
     let described: Vec<_> = layers
         .iter()
         .map(|l| {
             let digest = l.digest.as_ref().unwrap_or(&l.diff_id);
-            let kind = if *digest == l.diff_id { "" } else { "+gzip" };
-            json!({"mediaType": format!("application/vnd.oci.image.layer.v1.tar{kind}"), "digest": digest, "size": l.blob.size()})
+            json!({"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest, "size": l.blob.size()})
         })
         .collect();
     let made = json!({

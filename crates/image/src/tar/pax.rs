@@ -165,7 +165,18 @@ mod tests {
 
     #[test]
     fn malformed_records_are_errors() {
-        for bad in [&b"5 a=b\n"[..], b"6 a=b", b"x a=b\n", b"99 a=b\n", b"6 ab=\n \n", b"0 \n", b"-1 a=b\n", b"4 a\n", b"11 path=a\0\n", b"26 SCHILY.xattr.user.\0=vv\n"] {
+        for bad in [
+            &b"5 a=b\n"[..],
+            b"6 a=b",
+            b"x a=b\n",
+            b"99 a=b\n",
+            b"6 ab=\n \n",
+            b"0 \n",
+            b"-1 a=b\n",
+            b"4 a\n",
+            b"11 path=a\0\n",
+            b"26 SCHILY.xattr.user.\0=vv\n",
+        ] {
             assert!(parse(bad).is_err(), "{:?}", String::from_utf8_lossy(bad));
         }
     }

@@ -11,6 +11,8 @@ use super::BLOCK_BYTES;
 
 /// Most chunks that a file is cut into: 4 MiB of index. A file of 16 TiB, the most that ext4 holds, then has chunks of 16 MiB.
 const CHUNKS_MAX: u64 = 1 << 20;
+/// Most chunks of all sparse files of a layer, and of an image: they are in memory while the tree is built, 8 bytes each.
+pub(crate) const PIECES_MAX: usize = 16 << 20;
 /// Largest sparse file.
 const FILE_BYTES_MAX: i64 = 16 << 40;
 /// Most bytes that one layer may carry: what is carried is written whole, zeros included.

@@ -5,15 +5,15 @@ use archive::Xattrs;
 
 use super::header::{self, Header};
 use super::pax::{self, Pax};
-use super::sparse::{Carrier, Map, Plan, SEGMENTS_MAX, Segment};
+use super::sparse::{self, Carrier, Map, Plan, SEGMENTS_MAX, Segment};
 use super::{BLOCK_BYTES, EntryKind, TarEntry, TarError};
 
 /// Longest extended header, long name or sparse map: they are held in memory. Go's reader stops at 1 MiB for each; attributes of a
 /// few times 64 KiB fit.
 const META_BYTES_MAX: u64 = 4 << 20;
 
-/// Most chunks of all sparse files of a layer: they are in memory while the tree is built, 8 bytes each.
-const PIECES_MAX: usize = 16 << 20;
+/// Longest first line of a sparse map: 20 digits and the end of the line.
+const COUNT_BYTES_MAX: usize = 21;
 
 /// What comes out of a walk, in order.
 #[derive(Debug, PartialEq, Eq)]
@@ -343,8 +343,8 @@ impl Walker {
         let map = Map::new(real_size, segments, packed).map_err(wrong)?;
         let plan = map.chunks(data, self.next_carried).map_err(wrong)?;
         self.pieces += plan.chunks().pieces.len();
-        if self.pieces > PIECES_MAX {
-            return Err(wrong(format!("the sparse files of its layer have more than {PIECES_MAX} chunks")));
+        if self.pieces > sparse::PIECES_MAX {
+            return Err(wrong(format!("the sparse files of its layer have more than {} chunks", sparse::PIECES_MAX)));
         }
         match plan {
             Plan::Addressed(chunks) => {
@@ -404,8 +404,11 @@ fn old_gnu_map(entries: &[u8], extended: u8, segments: &mut Vec<Segment>) -> Res
 
 /// Whether the `lines` of a map that precedes its data are all that its first line promises: the count of segments, then two lines each.
 fn map_is_whole(text: &[u8], lines: usize) -> Result<bool, String> {
-    let Some(first) = text.split_inclusive(|b| *b == b'\n').next().filter(|_| lines > 0) else { return Ok(false) };
-    Ok(lines > 2 * segment_count(first)?)
+    // A short line: `text` has a block at least.
+    let Some(end) = text.iter().take(COUNT_BYTES_MAX).position(|b| *b == b'\n') else {
+        return Err("a sparse map does not begin with a count".into());
+    };
+    Ok(lines > 2 * segment_count(&text[..end])?)
 }
 
 fn segment_count(line: &[u8]) -> Result<usize, String> {
