@@ -11,7 +11,7 @@ use std::{
 };
 
 use reqwest::{
-    RequestBuilder, Url,
+    Client, RequestBuilder, Url,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue},
 };
 use tokio::sync::OnceCell;
@@ -156,7 +156,7 @@ impl Auth {
             return Err(denied(format!("it wants a password, and there is none{note}; {}", how_to_give(repository.host()))));
         };
         // A request that is never sent: reqwest writes the header, so that base64 stays its business.
-        let request = self.http.inside().get("http://localhost").basic_auth(username, Some(password)).build();
+        let request = self.http.inside()?.get("http://localhost").basic_auth(username, Some(password)).build();
         let header = request.ok().and_then(|request| request.headers().get(AUTHORIZATION).cloned());
         let header = header.ok_or_else(|| denied("user name or password cannot be sent".to_owned()))?;
         Ok(Permission { header, until: None, note: found.note })
@@ -166,7 +166,7 @@ impl Auth {
         let what = format!("token for {repository} from {}", host_of(realm));
         let begun = Instant::now();
         let url = self.realm_url(repository, realm, &what)?;
-        let request = token_request(&self.http, url, repository, service, found.secret.as_ref());
+        let request = token_request(self.http.client(&url)?, url, repository, service, found.secret.as_ref());
         let response = request.send().await.map_err(|error| http::transport_error(&what, error))?;
         if !response.status().is_success() {
             let hint = || match &found.note {
@@ -222,7 +222,7 @@ impl State {
 }
 
 /// A refresh token is posted (OAuth2), all else is asked for with GET, as Docker does.
-fn token_request(http: &Http, mut url: Url, repository: &Repository, service: Option<&str>, secret: Option<&Secret>) -> RequestBuilder {
+fn token_request(client: &Client, mut url: Url, repository: &Repository, service: Option<&str>, secret: Option<&Secret>) -> RequestBuilder {
     let scope = format!("repository:{}:pull", repository.name());
     let service = service.map(|service| ("service", service));
     let common = service.into_iter().chain([("scope", scope.as_str())]);
@@ -231,10 +231,10 @@ fn token_request(http: &Http, mut url: Url, repository: &Repository, service: Op
         let fields = common.chain([("grant_type", "refresh_token"), ("client_id", "clip"), ("refresh_token", token.as_str())]);
         form.query_pairs_mut().clear().extend_pairs(fields);
         let body = form.query().unwrap_or_default().to_owned();
-        return http.client(&url).post(url).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body);
+        return client.post(url).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body);
     }
     url.query_pairs_mut().extend_pairs(common);
-    let request = http.client(&url).get(url);
+    let request = client.get(url);
     match secret {
         Some(Secret::Password { username, password }) => request.basic_auth(username, Some(password)),
         _ => request,

@@ -2,7 +2,12 @@
 //!
 //! Redirects are never followed here: `request` does that, because it knows to whom the credentials belong.
 
-use std::{error::Error as _, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    error::Error as _,
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::{Certificate, Client, ClientBuilder, Response, StatusCode, Url, header::HeaderMap, header::RETRY_AFTER};
@@ -25,37 +30,47 @@ const HTTP2_STREAM_WINDOW: u32 = 4 << 20;
 /// not take the room of one that is.
 const HTTP2_STREAMS_MAX: usize = 256;
 
-/// Connections to everywhere.
+/// Connections to everywhere. Each client is made when it is first needed: it reads all certificates that the system trusts, which takes
+/// longer than all else that a mount does.
 #[derive(Debug)]
 pub(super) struct Http {
+    options: RegistryOptions,
+    certificates: Vec<Certificate>,
     /// Goes through the proxy that the environment names, if it names one.
-    outside: Client,
+    outside: OnceLock<Result<Client, Error>>,
     /// For this machine, where no proxy makes sense.
-    inside: Client,
-    transport: Transport,
+    inside: OnceLock<Result<Client, Error>>,
 }
 
 impl Http {
     pub(super) fn new(options: &RegistryOptions) -> Result<Self, Error> {
-        let build =
-            |builder: ClientBuilder| builder.build().map_err(|error| Error::Tls { what: "set up TLS".to_owned(), source: Arc::new(error) });
         let certificates = certificates(options)?;
-        let outside = build(builder(options, certificates.clone()))?;
-        let inside = build(builder(options, certificates).no_proxy())?;
-        Ok(Self { outside, inside, transport: options.transport })
+        Ok(Self { options: options.clone(), certificates, outside: OnceLock::new(), inside: OnceLock::new() })
     }
 
-    pub(super) fn client(&self, url: &Url) -> &Client {
-        if url.host_str().is_some_and(is_loopback) { &self.inside } else { &self.outside }
+    pub(super) fn client(&self, url: &Url) -> Result<&Client, Error> {
+        if url.host_str().is_some_and(is_loopback) { self.inside() } else { self.made(&self.outside, |builder| builder) }
     }
 
-    pub(super) fn inside(&self) -> &Client {
-        &self.inside
+    pub(super) fn inside(&self) -> Result<&Client, Error> {
+        self.made(&self.inside, ClientBuilder::no_proxy)
+    }
+
+    fn made<'a>(
+        &self,
+        client: &'a OnceLock<Result<Client, Error>>,
+        adjust: impl FnOnce(ClientBuilder) -> ClientBuilder,
+    ) -> Result<&'a Client, Error> {
+        let make = || {
+            let client = adjust(builder(&self.options, self.certificates.clone())).build();
+            client.map_err(|error| Error::Tls { what: "set up TLS".to_owned(), source: Arc::new(error) })
+        };
+        client.get_or_init(make).as_ref().map_err(Clone::clone)
     }
 
     /// The scheme for a registry's `host`, which may have a port.
     pub(super) fn scheme(&self, host: &str) -> &'static str {
-        match self.transport {
+        match self.options.transport {
             Transport::Https => "https",
             Transport::Auto if !is_loopback(without_port(host)) => "https",
             Transport::Auto | Transport::Http => "http",
@@ -66,7 +81,7 @@ impl Http {
     pub(super) fn may_follow(&self, from: &Url, to: &Url) -> bool {
         match (from.scheme(), to.scheme()) {
             (_, "https") | ("http", "http") => true,
-            (_, "http") => self.transport == Transport::Http || to.host_str().is_some_and(is_loopback),
+            (_, "http") => self.options.transport == Transport::Http || to.host_str().is_some_and(is_loopback),
             _ => false,
         }
     }

@@ -125,7 +125,7 @@ fn is_redirect(status: StatusCode) -> bool {
 }
 
 async fn send_once(http: &Http, ask: &Ask<'_>, url: Url, authorization: Option<&HeaderValue>) -> Result<Response, Error> {
-    let mut request = http.client(&url).request(ask.method.clone(), url);
+    let mut request = http.client(&url)?.request(ask.method.clone(), url);
     request = match (ask.kind, &ask.range) {
         (Kind::Manifest, _) => request.header(ACCEPT, MANIFEST_TYPES),
         // A proxy that compressed on the way would move all offsets.

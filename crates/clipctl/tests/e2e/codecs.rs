@@ -50,7 +50,7 @@ fn reference(bench: &Bench) -> (PathBuf, Vec<PathBuf>) {
     let digest = sh(&format!("skopeo inspect --raw oci:{}:latest | jq -r '.layers[0].digest'", layout("codec-tar").display()));
     let layer = blobs.join(digest.trim().trim_start_matches("sha256:"));
     sh(&format!("mkdir {0} && tar -xpf {1} -C {0} --numeric-owner", dir.display(), layer.display()));
-    let largest = sh(&format!("cd {} && find . -type f -printf '%s %P\\n' | sort -rn | head -{CATS} | cut -d' ' -f2-", dir.display()));
+    let largest = sh(&format!("cd {} && find . -type f -printf '%s %P\\n' | sort -rn | sed -n 1,{CATS}p | cut -d' ' -f2-", dir.display()));
     (dir, largest.lines().map(PathBuf::from).collect())
 }
 

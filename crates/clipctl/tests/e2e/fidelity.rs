@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::listing::{Listing, differences, list, repository, shown, truth, wrong_directory_links};
-use crate::support::{Bench, layout, registry};
+use crate::support::{Bench, layout, registry, sh};
 
 /// Who says what an image holds.
 enum Truth {
@@ -82,6 +82,7 @@ const EXCEPTIONS: &[(&str, &str, &[&str])] = &[
     ("root-mode", "odd-global_path", &["/ mode"]),
     ("global-header", "odd-global_comment", &["-/PaxHeaders"]),
     ("global-header", "odd-global_path", &["-/PaxHeaders"]),
+    ("times-beyond-ext4", "odd-far_times", &["/far/header mtime", "/far/pax mtime"]),
     ("sparse-without-map", "odd-sparse_map", &["-/map/empty", "+/GNUSparseFile.0", "+/GNUSparseFile.0/x"]),
     ("xattr-size", "odd-xattr_large", &["-file 0644 /xattrs/65536 1 user.max", "+file 0644 /xattrs/65536 1"]),
 ];
@@ -132,6 +133,21 @@ fn written_differences(lines: &[&str], ours: &Listing) -> BTreeMap<String, Strin
     let ours: BTreeSet<String> = ours.values().map(written).collect();
     let side = |sign: &'static str, lines: BTreeSet<String>| lines.into_iter().map(move |line| (format!("{sign}{line}"), String::new()));
     side("-", &theirs - &ours).chain(side("+", &ours - &theirs)).collect()
+}
+
+/// Exception `times-beyond-ext4`: the truth lies on ext4, which cannot say what the tar says.
+#[test]
+fn far_times_are_those_of_the_tar() {
+    let bench = Bench::new();
+    let archive = bench.index(&format!("oci:{}:latest", layout("odd-far_times").display()), "far");
+    let rows: Vec<Value> = serde_json::from_str(&bench.ok(["ls", "--json", archive.to_str().unwrap(), "/far"])).unwrap();
+    let times: BTreeMap<&str, (i64, u64)> =
+        rows.iter().map(|r| (r["path"].as_str().unwrap(), (r["mtime"].as_i64().unwrap(), r["mtime_nsec"].as_u64().unwrap()))).collect();
+    assert_eq!(times["header"], (1 << 40, 0));
+    assert_eq!(times["pax"], (99_999_999_999, 500_000_000));
+    let mount = bench.mount(&archive, "mnt");
+    let shown = sh(&format!("stat -c %.Y {0}/far/header {0}/far/pax", mount.path().display()));
+    assert_eq!(shown, "1099511627776.000000000\n99999999999.500000000\n");
 }
 
 #[test]

@@ -99,7 +99,7 @@ const SAYS: &[(&str, &str)] = &[
     ("sparse-backwards", "x: a sparse map overlaps itself"),
     ("sparse-beyond-size", "x: a sparse map overlaps itself or the end of its file"),
     ("sparse-more-than-data", "x: a sparse map has 5000 bytes where its data has 100"),
-    ("sparse-count-absurd", "a sparse map with an absurd count"),
+    ("sparse-count-absurd", "a sparse map of more than 1048576 segments"),
     ("sparse-overflow", "x: a sparse file of 9223372036854775807 bytes (at most 16 TiB)"),
     ("sparse-exabytes", "x: a sparse file of 9223372036854775807 bytes (at most 16 TiB)"),
     ("checksum", "tar header at byte 1024: the checksum is wrong"),
