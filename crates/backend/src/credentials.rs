@@ -293,7 +293,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for (name, script) in [
             ("good", r#"cat > /dev/null; echo '{"ServerURL": "r", "Username": "me", "Secret": "secret"}'"#),
-            ("empty", "echo 'credentials not found in native keychain'; exit 1"),
+            ("empty", "cat > /dev/null; echo 'credentials not found in native keychain'; exit 1"),
             ("hangs", "exec sleep 3"),
         ] {
             let path = folder.path().join(format!("docker-credential-clip-{name}"));

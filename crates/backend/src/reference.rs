@@ -7,6 +7,8 @@ use crate::Error;
 /// Docker Hub's name in references, and the host that serves its API.
 pub(crate) const HUB: &str = "docker.io";
 const HUB_API: &str = "registry-1.docker.io";
+/// What registries bear as host and repository.
+const REFERENCE_BYTES_MAX: usize = 255;
 
 /// A repository: where manifests and blobs of one name live.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -21,13 +23,15 @@ impl Repository {
     /// # Errors
     /// [`Error::InvalidReference`] if the two together are no repository.
     pub fn new(host: &str, name: &str) -> Result<Self, Error> {
-        let text = format!("{host}/{name}");
-        let parsed: Reference = text.parse()?;
-        // A tag, or a host that is read as the first part of a name, would go unnoticed otherwise.
-        if parsed.repository.host != host || parsed.repository.name != name {
-            return Err(Error::InvalidReference { reference: text, reason: format!("'{host}' and '{name}' are no host and repository") });
+        // Not by the parser, whose regular expression takes longer to compile than all else that a mount does.
+        let fits = host.len() + name.len() < REFERENCE_BYTES_MAX;
+        // What the parser would make something else of: the names of Docker Hub that have short forms.
+        let is_short = host == "index.docker.io" || (host == HUB && !name.contains('/'));
+        if !fits || is_short || !is_host(host) || !name.split('/').all(is_component) {
+            let reason = format!("'{host}' and '{name}' are no host and repository");
+            return Err(Error::InvalidReference { reference: format!("{host}/{name}"), reason });
         }
-        Ok(parsed.repository)
+        Ok(Self { host: host.to_owned(), name: name.to_owned() })
     }
 
     /// The registry as users write it, with its port if it has one: `docker.io`, `localhost:5000`.
@@ -50,6 +54,26 @@ impl fmt::Display for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.host, self.name)
     }
+}
+
+/// Whether this is a host with or without port, and not the first part of a name (the reference grammar of distribution, without IPv6).
+fn is_host(text: &str) -> bool {
+    let (bare, port) = text.split_once(':').map_or((text, None), |(bare, port)| (bare, Some(port)));
+    let is_label = |label: &str| {
+        let inside = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        inside && !label.is_empty() && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let tells_itself = port.is_some() || bare.contains('.') || bare == "localhost";
+    let has_port = port.is_none_or(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
+    tells_itself && has_port && bare.split('.').all(is_label)
+}
+
+/// Whether this is one part of a repository's name: lower-case letters and digits, with one `.`, one or two `_` or any number of `-` between.
+fn is_component(text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let separators = text.split(is_plain).filter(|run| !run.is_empty());
+    let sound = |run: &str| matches!(run, "." | "_" | "__") || run.bytes().all(|b| b == b'-');
+    text.starts_with(is_plain) && text.ends_with(is_plain) && separators.into_iter().all(sound)
 }
 
 /// A manifest in a repository, by tag, by digest, or by both (then the digest counts).
@@ -171,6 +195,32 @@ mod tests {
         for text in ["", "UPPER/case", "a b", "r.example/app@sha256:12", "https://r.example/app"] {
             let error = text.parse::<Reference>().unwrap_err();
             assert!(error.to_string().contains("host/name:tag"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_repository_is_what_the_parser_makes_of_it() {
+        let hosts = [
+            "r.example",
+            "localhost",
+            "localhost:5000",
+            "127.0.0.1:5",
+            "[::1]:5000",
+            "[::1]",
+            "docker.io",
+            "index.docker.io",
+            "R.example:80",
+        ];
+        let hosts =
+            hosts.into_iter().chain(["", "r", "r.example:", "r.example:x", "-r.example", "r-.example", "r..example", "[::1", "r_.example"]);
+        let names = ["a", "a/b", "library/alpine", "a-b/c.d/e_f/g__h/i---j/0"];
+        let names = names
+            .into_iter()
+            .chain(["", "/", "a/", "/a", "a//b", "A/b", "a..b", "a___b", "a_.b", "-a", "a.", "a:b", "a@b", "a b", "\u{e4}"]);
+        for (host, name) in hosts.flat_map(|host| names.clone().map(move |name| (host, name))) {
+            let parsed = format!("{host}/{name}").parse::<Reference>().ok().map(|parsed| parsed.repository);
+            let expected = parsed.filter(|parsed| parsed.host == host && parsed.name == name);
+            assert_eq!(Repository::new(host, name).ok(), expected, "{host} {name}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The superblock (128 bytes at 1,024) and the device table behind it.
 
-use super::{BLOCK_BITS, BLOCK_BYTES, SLOT_BYTES};
+use super::{BLOCK_BITS, SLOT_BYTES};
 use crate::error::{Damage, damaged};
 use crate::le;
 use crate::paged::Paged;
@@ -13,8 +13,6 @@ pub(crate) const DEVICE_BYTES: usize = 128;
 /// Where the device table begins: right behind the superblock, in units of its slots.
 const DEVICE_SLOT: u16 = ((AT as usize + BYTES) / DEVICE_BYTES) as u16;
 
-/// The checksum below is there.
-const COMPAT_CHECKSUM: u32 = 1;
 /// Timestamps are modification times.
 const COMPAT_MTIME: u32 = 2;
 const INCOMPAT_CHUNKED: u32 = 4;
@@ -47,12 +45,12 @@ pub(crate) fn end(devices: usize) -> u64 {
 }
 
 impl Superblock {
-    /// The image's first bytes, up to [`end`]. `tags` name the devices (the first 64 bytes of each are kept). The checksum covers
-    /// the superblock's whole block, into the device table or the bytes behind it: `behind` are those, as far as they matter.
-    pub fn encode(&self, tags: &[&str], behind: &[u8]) -> Vec<u8> {
+    /// The image's first bytes, up to [`end`]. `tags` name the devices (the first 64 bytes of each are kept). EROFS's own checksum is not
+    /// used: the page digests cover the superblock, and fsck.erofs (1.8) does not survive it with blocks of 512 bytes.
+    pub fn encode(&self, tags: &[&str]) -> Vec<u8> {
         let mut sb = [0; BYTES];
         le::put(&mut sb, 0, MAGIC.to_le_bytes());
-        le::put(&mut sb, 8, (COMPAT_CHECKSUM | COMPAT_MTIME).to_le_bytes());
+        le::put(&mut sb, 8, COMPAT_MTIME.to_le_bytes());
         sb[12] = BLOCK_BITS as u8;
         le::put(&mut sb, 14, self.root_slot.to_le_bytes());
         le::put(&mut sb, 16, self.inodes.to_le_bytes());
@@ -76,11 +74,6 @@ impl Superblock {
             out.extend_from_slice(&slot);
         }
         out.resize(end(self.devices.len()) as usize, 0);
-        let mut block: Vec<u8> = [&out[AT as usize..], behind].concat();
-        block.resize(BLOCK_BYTES as usize, 0);
-        // The kernel's crc32c is not inverted at the end, the crate's is.
-        let checksum = !crc32c::crc32c(&block);
-        out[AT as usize + 4..AT as usize + 8].copy_from_slice(&checksum.to_le_bytes());
         out
     }
 

@@ -52,9 +52,6 @@ impl<'a> IndexWriter<'a> {
 
     /// Writes the image: a multiple of 4,096 bytes.
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        let mut at = superblock::end(self.devices.len());
-        let mut behind = Vec::new();
-        self.write_inodes(&mut Counted { out: &mut Head(&mut behind), at: &mut at })?;
         let root = self.layout.places[0].slot;
         let sb = Superblock {
             root_slot: root as u16, // the root is placed first: at slot 16,436 at most, behind 4,096 devices
@@ -63,8 +60,8 @@ impl<'a> IndexWriter<'a> {
             uuid: self.uuid,
             devices: self.devices.clone(),
         };
-        out.write_all(&sb.encode(&self.tags, &behind))?;
-        at = superblock::end(self.devices.len());
+        out.write_all(&sb.encode(&self.tags))?;
+        let mut at = superblock::end(self.devices.len());
         let mut out = Counted { out, at: &mut at };
         self.write_inodes(&mut out)?;
         out.pad_to(u64::from(self.layout.first_data_block) * BLOCK_BYTES)?;
@@ -78,13 +75,11 @@ impl<'a> IndexWriter<'a> {
         out.pad_to(u64::from(self.layout.blocks) * BLOCK_BYTES)
     }
 
-    /// Writes all inodes with what follows them; stops early, without an error, where `out` wants no more.
+    /// Writes all inodes with what follows them.
     fn write_inodes(&self, out: &mut Counted<'_, impl Write>) -> io::Result<()> {
         for id in &self.layout.order {
             let place = self.layout.places[id.0 as usize];
-            if out.pad_to(u64::from(place.slot) * SLOT_BYTES).is_err_and(|e| e.kind() == io::ErrorKind::WriteZero) {
-                return Ok(());
-            }
+            out.pad_to(u64::from(place.slot) * SLOT_BYTES)?;
             let inode = self.tree.raw(*id);
             let own = if matches!(inode.kind, NodeKind::Directory | NodeKind::Symlink) { self.own_data(*id) } else { Vec::new() };
             let mut bytes = self.inode(*id, inode, own.len() as u64);
@@ -101,10 +96,7 @@ impl<'a> IndexWriter<'a> {
                     bytes.extend_from_slice(&address.to_le_bytes());
                 }
             }
-            match out.write(&bytes) {
-                Err(e) if e.kind() == io::ErrorKind::WriteZero => return Ok(()),
-                other => other?,
-            }
+            out.write(&bytes)?;
         }
         Ok(())
     }
@@ -206,20 +198,5 @@ impl<W: Write> Counted<'_, W> {
         }
         *self.at += padding;
         io::copy(&mut io::Read::take(io::repeat(0), padding), self.out).map(drop)
-    }
-}
-
-/// Keeps the first block and refuses more: the superblock's checksum covers what follows it there.
-struct Head<'a>(&'a mut Vec<u8>);
-
-impl Write for Head<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = (BLOCK_BYTES as usize - self.0.len()).min(bytes.len());
-        self.0.extend_from_slice(&bytes[..room]);
-        Ok(room)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

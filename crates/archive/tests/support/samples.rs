@@ -36,7 +36,7 @@ fn tar_header(name: &str, kind: u8, mode: u32, size: u64, link: &str) -> Vec<u8>
     let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, name.as_bytes());
     put(100, format!("{mode:07o}").as_bytes());
-    put(108, b"0001750\0001750\0");
+    put(108, b"0001750\x00001750\x00");
     put(124, format!("{size:011o}").as_bytes());
     put(136, format!("{:011o}", 1_700_000_000).as_bytes());
     put(148, b"        ");
@@ -161,7 +161,7 @@ pub fn carried() -> (Material, Tree) {
     (layer.codec, layer.blob_size) = (Codec::Zstd, 5000);
     let continued = |offset: u64, length, blob, restart| Span { restart, ..super::span(offset, length, blob) };
     material.spans[0] = vec![continued(0, 131_072, 0..3000, Restart::Frame), continued(131_072, 68_928, 3000..5000, Restart::Continue)];
-    let bytes: Vec<u8> = (0..8192u32).map(|i| if i < 100 || i > 8000 { i as u8 } else { 0 }).collect();
+    let bytes: Vec<u8> = (0..8192u32).map(|i| if !(100..=8000).contains(&i) { i as u8 } else { 0 }).collect();
     // A frame of one raw block and two of RLE would be the same for any zstd; these are written as level 9 of ours writes them.
     material.data = bytes.chunks(4096).flat_map(seek::window::compress).collect();
     let first = seek::window::compress(&bytes[..4096]).len() as u64;
