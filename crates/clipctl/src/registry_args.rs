@@ -14,7 +14,7 @@ const PASSWORD_BYTES_MAX: u64 = 64 << 10;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Registry")]
 pub(crate) struct RegistryArgs {
-    /// Use plain HTTP (automatic for registries on this machine)
+    /// Use plain HTTP (automatic for registries on this machine, unless a CA file is given)
     #[arg(long, env = "CLIP_PLAIN_HTTP")]
     pub plain_http: bool,
     /// Accept any certificate: for tests of your own registry only
@@ -41,13 +41,22 @@ impl RegistryArgs {
             credentials = credentials.with_login(login);
         }
         let options = RegistryOptions {
-            transport: if self.plain_http { Transport::Http } else { Transport::Auto },
+            transport: self.transport(),
             ca_file: self.ca_file.clone(),
             insecure_skip_tls_verify: self.insecure_skip_tls_verify,
             credentials,
             ..RegistryOptions::default()
         };
         Ok(Registry::new(options)?)
+    }
+
+    /// Who names certificates means TLS, also to a registry on this machine.
+    fn transport(&self) -> Transport {
+        match (self.plain_http, self.ca_file.is_some() || self.insecure_skip_tls_verify) {
+            (true, _) => Transport::Http,
+            (false, true) => Transport::Https,
+            (false, false) => Transport::Auto,
+        }
     }
 
     /// The flags again, for a process that is started with them. A password is passed on through its standard input.

@@ -12,4 +12,6 @@ mod fidelity;
 mod hostile;
 mod kernel;
 mod listing;
+mod mounts;
+mod registries;
 mod support;

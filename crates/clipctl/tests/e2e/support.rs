@@ -25,6 +25,16 @@ pub fn registry() -> String {
     given("CLIP_TEST_REGISTRY")
 }
 
+/// The registry that wants user `clip` and password `secret`, as host:port.
+pub fn registry_with_login() -> String {
+    given("CLIP_TEST_REGISTRY_AUTH")
+}
+
+/// The registry that speaks TLS, as host:port, and the file of its CA.
+pub fn registry_with_tls() -> (String, PathBuf) {
+    (given("CLIP_TEST_REGISTRY_TLS"), given("CLIP_TEST_CA").into())
+}
+
 /// A directory for one test, with a cache of its own.
 pub struct Bench {
     dir: tempfile::TempDir,
