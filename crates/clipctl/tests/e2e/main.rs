@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends where it stands")]
 
+mod cli;
 mod codecs;
 mod damaged;
 mod extract;
