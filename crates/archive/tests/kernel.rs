@@ -1,6 +1,6 @@
 //! The referee: the kernel's own EROFS driver mounts what we write and sees the tree that we meant.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::fs::{self, File};
 use std::io::{Cursor, Write};

@@ -1,7 +1,7 @@
 //! Whatever tree is written, the index answers with exactly that tree: every lookup, listing from every cookie, link, attribute, xattr and
 //! extent. The model is a plain list of what was put in.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod support;
 

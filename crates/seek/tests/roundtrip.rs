@@ -1,6 +1,6 @@
 //! Whatever a blob looks like: scanning it yields its bytes, and every span decodes by itself to its part of them.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::io::Write;
 

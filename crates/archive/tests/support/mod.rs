@@ -1,7 +1,7 @@
 //! What the tests of this crate share: making archives in memory, chance that can be repeated, and an archive told as text.
 
 #![allow(dead_code, reason = "every test binary uses another part of it")]
-#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 pub mod samples;
 

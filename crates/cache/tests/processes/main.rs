@@ -2,7 +2,7 @@
 //!
 //! The children are this very binary: the test `child` does nothing unless its environment says which role to play.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::env;
 use std::path::Path;

@@ -163,7 +163,8 @@ impl Walker {
                 body.extend_from_slice(&data[..wanted]);
                 *left -= taken as u64;
                 if *left == 0 {
-                    self.meta_ended()?;
+                    let end = self.at + taken as u64;
+                    self.meta_ended(end)?;
                 }
                 Ok(taken)
             }
@@ -181,11 +182,12 @@ impl Walker {
         }
     }
 
-    fn meta_ended(&mut self) -> Result<(), TarError> {
+    /// An extended header is whole; `end` is the byte behind it.
+    fn meta_ended(&mut self, end: u64) -> Result<(), TarError> {
         let State::Meta { kind, body, .. } = std::mem::replace(&mut self.state, State::block(Want::Header)) else { return Ok(()) };
         let name = |body: Vec<u8>| body.split(|b| *b == 0).next().map(<[u8]>::to_vec);
         match kind {
-            Meta::Pax => self.pending.pax = Some(pax::parse(&body).map_err(|detail| TarError::Header { offset: self.at, detail })?),
+            Meta::Pax => self.pending.pax = Some(pax::parse(&body).map_err(|detail| TarError::Header { offset: end, detail })?),
             Meta::Global => {}
             Meta::Name => self.pending.gnu_name = name(body),
             Meta::Link => self.pending.gnu_link = name(body),
@@ -251,7 +253,7 @@ impl Walker {
             let left = size.next_multiple_of(BLOCK_BYTES as u64);
             self.state = State::Meta { kind, left, padding: left - size, body: Vec::new() };
             if left == 0 {
-                self.meta_ended()?;
+                self.meta_ended(end)?;
             }
             return Ok(std::mem::replace(&mut self.state, State::End));
         }
