@@ -267,7 +267,7 @@ fn directories_of_every_size_around_a_block() {
             let mut model = Model::new(plain(0o755));
             let dir = model.add(0, b"d", plain(0o755), Content::Directory);
             for i in 0..entries {
-                let name = format!("{i:04}{}", "x".repeat(if name_bytes > 4 { name_bytes - 4 } else { 0 }));
+                let name = format!("{i:04}{}", "x".repeat(name_bytes.saturating_sub(4)));
                 model.add(dir, name.as_bytes(), plain(0o644), Content::Fifo);
             }
             model.check();
