@@ -263,7 +263,7 @@ fn random_trees_are_read_as_they_were_written() {
 #[test]
 fn directories_of_every_size_around_a_block() {
     for entries in (0..60).chain([255, 256, 257, 1000]) {
-        for name_bytes in [1, 7, 255] {
+        for name_bytes in [1_usize, 7, 255] {
             let mut model = Model::new(plain(0o755));
             let dir = model.add(0, b"d", plain(0o755), Content::Directory);
             for i in 0..entries {

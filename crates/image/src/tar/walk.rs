@@ -185,9 +185,10 @@ impl Walker {
     /// An extended header is whole; `end` is the byte behind it.
     fn meta_ended(&mut self, end: u64) -> Result<(), TarError> {
         let State::Meta { kind, body, .. } = std::mem::replace(&mut self.state, State::block(Want::Header)) else { return Ok(()) };
+        let offset = end - (body.len() as u64).next_multiple_of(BLOCK_BYTES as u64);
         let name = |body: Vec<u8>| body.split(|b| *b == 0).next().map(<[u8]>::to_vec);
         match kind {
-            Meta::Pax => self.pending.pax = Some(pax::parse(&body).map_err(|detail| TarError::Header { offset: end, detail })?),
+            Meta::Pax => self.pending.pax = Some(pax::parse(&body).map_err(|detail| TarError::Header { offset, detail })?),
             Meta::Global => {}
             Meta::Name => self.pending.gnu_name = name(body),
             Meta::Link => self.pending.gnu_link = name(body),
