@@ -64,7 +64,7 @@ pub(crate) struct Flattener {
 }
 
 /// What a directory is that no layer describes.
-fn implied_directory() -> Attributes {
+pub(crate) fn implied_directory() -> Attributes {
     Attributes { mode: 0o755, uid: 0, gid: 0, mtime: 0, mtime_nsec: 0, xattrs: Vec::new() }
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::error::LayerError;
-use crate::flatten::{Flattener, LayerStreams};
+use crate::flatten::{Flattener, LayerStreams, implied_directory};
 use crate::layer::{LayerFile, LayerStore, Summary, scan};
 use crate::{Error, Image, Layer, Progress};
 
@@ -314,7 +314,7 @@ struct Assembly {
 impl Assembly {
     fn new(image: &Image, scanned: &[Scanned]) -> Result<Assembly, Error> {
         let mut assembly = Assembly {
-            tree: Tree::new(archive::Attributes { mode: 0o755, uid: 0, gid: 0, mtime: 0, mtime_nsec: 0, xattrs: Vec::new() }),
+            tree: Tree::new(implied_directory()),
             xattrs_dropped: 0,
             streams: Vec::new(),
             span_counts: Vec::new(),
