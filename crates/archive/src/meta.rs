@@ -86,7 +86,7 @@ pub(crate) struct Meta {
 impl Meta {
     pub fn encode(&self) -> Result<Vec<u8>, String> {
         let streams = self.streams.iter().zip(&self.span_counts).map(|(s, spans)| StoredStream {
-            codec: codec_code(s.codec),
+            codec: s.codec.code(),
             size: s.size,
             blob: s.blob.clone(),
             blob_size: s.blob_size,
@@ -111,26 +111,12 @@ impl Meta {
 
 impl StoredStream {
     fn stream(self) -> Result<Stream, Damage> {
-        let codec = match self.codec {
-            0 => Codec::Raw,
-            1 => Codec::Gzip,
-            2 => Codec::Zstd,
-            other => return damaged!("codec {other} of a stream is unknown"),
-        };
+        let Some(codec) = Codec::from_code(self.codec) else { return damaged!("codec {} of a stream is unknown", self.codec) };
         let StoredStream { size, blob, blob_size, diff_id, location, .. } = self;
         let start = if let Location::File { offset, .. } | Location::Archive { offset } = location { offset } else { 0 };
         if start.checked_add(blob_size).is_none_or(|end| i64::try_from(end).is_err()) {
             return damaged!("stream {blob} lies behind the end of any file");
         }
         Ok(Stream { codec, size, blob, blob_size, diff_id, location })
-    }
-}
-
-/// The number of a codec in archives.
-pub(crate) fn codec_code(codec: Codec) -> u8 {
-    match codec {
-        Codec::Raw => 0,
-        Codec::Gzip => 1,
-        Codec::Zstd => 2,
     }
 }

@@ -7,7 +7,7 @@ use seek::{Codec, Restart};
 use crate::error::{Damage, damaged};
 use crate::le;
 use crate::map::Map;
-use crate::meta::{Stream, codec_code};
+use crate::meta::Stream;
 use crate::windows::WindowId;
 
 /// Longest span, in uncompressed bytes: what one reader may have to wait for, and what one fetch must hold in memory.
@@ -59,25 +59,14 @@ impl Span {
         // The writer refuses longer ones.
         le::put(&mut out, 20, (self.blob_length as u32).to_le_bytes());
         le::put(&mut out, 24, self.window.map_or(NO_WINDOW, |w| w.0).to_le_bytes());
-        let (kind, bits) = match self.restart {
-            Restart::Raw => (0, 0),
-            Restart::Frame => (1, 0),
-            Restart::Deflate { bits } => (2, bits),
-            Restart::Continue => (3, 0),
-        };
-        (out[28], out[29]) = (kind, bits);
+        (out[28], out[29]) = self.restart.code();
         le::put(&mut out, 32, self.digest);
         out
     }
 
     fn parse(record: &[u8; RECORD_BYTES]) -> Result<Span, Damage> {
-        let restart = match (record[28], record[29]) {
-            (0, 0) => Restart::Raw,
-            (1, 0) => Restart::Frame,
-            (2, bits @ 0..=7) => Restart::Deflate { bits },
-            (3, 0) => Restart::Continue,
-            (kind, bits) => return damaged!("a span begins in the unknown way {kind}, {bits}"),
-        };
+        let (kind, bits) = (record[28], record[29]);
+        let Some(restart) = Restart::from_code((kind, bits)) else { return damaged!("a span begins in the unknown way {kind}, {bits}") };
         let window = le::u32(record, 24);
         Ok(Span {
             offset: le::u64(record, 0),
@@ -139,7 +128,7 @@ impl<'a> Spans<'a> {
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"clip span table 1\0");
         hasher.update(&self.stream.size.to_le_bytes());
-        hasher.update(&[codec_code(self.stream.codec)]);
+        hasher.update(&[self.stream.codec.code()]);
         hasher.update(self.records.as_flattened());
         *hasher.finalize().as_bytes()
     }

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result};
@@ -48,10 +48,7 @@ fn server_arguments(args: &MountArgs, global: &Global) -> Result<Vec<OsString>> 
     let cache = absolute(&cache_dir(args.cache.cache_dir.as_deref()))?;
     let log = match &args.log {
         Some(log) => absolute(log)?,
-        None => {
-            std::fs::create_dir_all(&cache).with_context(|| format!("make cache directory {}", cache.display()))?;
-            cache.join("mount.log")
-        }
+        None => default_log(&cache),
     };
     let mut out: Vec<OsString> = vec!["mount".into(), "--foreground".into(), "--background-server".into()];
     out.extend(["--log".into(), log.into(), "--cache-dir".into(), cache.into()]);
@@ -66,6 +63,22 @@ fn server_arguments(args: &MountArgs, global: &Global) -> Result<Vec<OsString>> 
     out.extend(args.registry.to_flags());
     out.extend(["--".into(), absolute(&args.archive)?.into(), absolute(&args.mountpoint)?.into()]);
     Ok(out)
+}
+
+/// The log in the cache directory; nowhere, if that cannot be written: the mount is worth more than its log.
+fn default_log(cache: &Path) -> PathBuf {
+    let log = cache.join("mount.log");
+    let made = std::fs::create_dir_all(cache).and_then(|()| File::options().create(true).append(true).open(&log));
+    match made {
+        Ok(_) => log,
+        Err(error) => {
+            let cache = cache.display();
+            eprintln!(
+                "clipctl: warning: cannot write to cache directory {cache}: {error}; mounting without a cache and without a log (--cache-dir and --log name others)"
+            );
+            "/dev/null".into()
+        }
+    }
 }
 
 /// In the server: becomes the leader of a session, so that no terminal's signal reaches it.

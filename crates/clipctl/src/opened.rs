@@ -33,9 +33,22 @@ impl Opened {
         let archive = Arc::new(Archive::open(path)?);
         let cache_dir = cache_dir(cache.cache_dir.as_deref());
         let blobs = Blobs::open(&archive, registry)?;
-        let store = Arc::new(Cache::open(&cache_dir.join("data"), cache.cache_size).context("open the cache")?);
+        let store = open_cache(&cache_dir.join("data"), cache.cache_size)?;
         let reader = Reader::new(Arc::clone(&archive), blobs.blobs, store, runtime.handle().clone(), options)?;
         Ok(Opened { archive, reader: Arc::new(reader), traffic: blobs.traffic, cache_dir, files: blobs.files })
+    }
+}
+
+/// Opens the cache. Where the system does not let us write there (a read-only or full filesystem) we do without: slow is better than not at all.
+/// A cache that is not private, or too small for anything, is a mistake that somebody has to mend.
+fn open_cache(dir: &Path, bytes_max: u64) -> Result<Option<Arc<Cache>>> {
+    match Cache::open(dir, bytes_max) {
+        Ok(cache) => Ok(Some(Arc::new(cache))),
+        Err(cache::Error::Io { action, path, source }) => {
+            tracing::warn!("{action} {}: {source}; going on without a cache: whatever is read is fetched anew", path.display());
+            Ok(None)
+        }
+        Err(error) => Err(error).context("open the cache"),
     }
 }
 

@@ -70,6 +70,11 @@ impl Failure {
         }
     }
 
+    /// True where whoever found the failure has told the log about it, once for however many requests.
+    pub(crate) fn is_told(&self) -> bool {
+        matches!(self, Failure::Read(read::Error::Corrupt { .. }))
+    }
+
     /// True where something is wrong with the mount, false where the program only asked for what is not there.
     pub(crate) fn is_fault(&self) -> bool {
         match self {

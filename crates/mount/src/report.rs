@@ -34,13 +34,21 @@ impl Reporter {
     pub(crate) fn report(&self, ops: &Ops, place: Place, failure: &Failure) -> fuser::Errno {
         if failure.is_fault() {
             ops.faults.count();
-            let verdict = self.limit.lock().map_or(Verdict::Silent, |mut limit| limit.ask(Instant::now()));
-            if let Verdict::Speak { suppressed } = verdict {
-                let Place { operation, ino, offset } = place;
-                tracing::error!(operation, ino, offset, suppressed, error = %Chain(failure), "request failed");
-            }
+            self.log(place, failure);
         }
         failure.errno()
+    }
+
+    fn log(&self, place: Place, failure: &Failure) {
+        let Place { operation, ino, offset } = place;
+        if failure.is_told() {
+            tracing::debug!(operation, ino, offset, error = %Chain(failure), "request failed");
+            return;
+        }
+        let verdict = self.limit.lock().map_or(Verdict::Silent, |mut limit| limit.ask(Instant::now()));
+        if let Verdict::Speak { suppressed } = verdict {
+            tracing::error!(operation, ino, offset, suppressed, error = %Chain(failure), "request failed");
+        }
     }
 }
 

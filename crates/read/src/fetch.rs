@@ -278,6 +278,7 @@ impl Fetcher {
             let span = lane.span(index);
             let result = decoder.next(&archive, lane.codec, &span, &input).map(|bytes| {
                 counters.decoded(bytes.len(), start.elapsed());
+                lane.forgive(index);
                 let kept = keep && lane.keep(plan::slot(index, &span), &bytes);
                 if keep && !kept {
                     Counters::one(&counters.not_kept);
@@ -304,11 +305,13 @@ impl Fetcher {
         }
     }
 
-    /// Gives a span up: the one line in the log, and the error for those who wait.
+    /// Gives a span up: one line in the log however often it is read, and the error for those who wait.
     pub fn corrupt(&self, lane: &Lane, index: u32, span: &Span, reason: String) -> Error {
         let (blob, bytes) = (lane.blob.name(), span.blob_range());
-        let archive = self.archive.path().display();
-        tracing::error!(%archive, blob, span = index, ?bytes, reason, "bytes are not what the archive was made from; giving up on this span");
+        if lane.complain(index) {
+            let archive = self.archive.path().display();
+            tracing::error!(%archive, blob, span = index, ?bytes, reason, "bytes are not what the archive was made from; giving up on this span");
+        }
         Error::Corrupt { blob: blob.to_owned(), span: index, start: span.offset, end: span.end(), reason }
     }
 

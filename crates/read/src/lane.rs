@@ -1,7 +1,7 @@
 //! One stream of a reader: where its bytes come from, where they are kept, and what was learnt about its server.
 
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use archive::{Archive, Location, Span, StreamId};
@@ -9,6 +9,7 @@ use backend::Blob;
 use cache::{Cache, Lookup, Put, SpanSlot, StreamCache, StreamLayout};
 use seek::Codec;
 
+use crate::bits::Bits;
 use crate::fetch::Tickets;
 use crate::neighbours::Neighbours;
 use crate::plan;
@@ -20,10 +21,12 @@ pub(crate) struct Lane {
     id: StreamId,
     pub codec: Codec,
     pub blob: Arc<dyn Blob>,
-    /// None: the cache cannot hold this stream; everything is fetched again.
+    /// None: there is no cache, or it cannot hold this stream; everything is fetched again.
     cache: Option<StreamCache>,
-    /// One bit per span: fetched by read-ahead, and not used yet.
-    prefetched: Vec<AtomicU64>,
+    /// Fetched by read-ahead, and not used yet.
+    prefetched: Bits,
+    /// Given up as corrupt, and not right since: the log has its line.
+    complained: Bits,
     neighbours: Neighbours,
     /// The cache took what it was last given.
     keeps: AtomicBool,
@@ -42,13 +45,14 @@ struct Sweep {
 impl Lane {
     /// Opens the stream's cache; without it (too large, no permission) reads work, but nothing is kept.
     /// A miss brings at most the `neighbours_bytes_max` uncompressed bytes around it.
-    pub fn open(archive: &Arc<Archive>, id: StreamId, blob: Arc<dyn Blob>, cache: &Cache, neighbours_bytes_max: u32) -> Self {
+    pub fn open(archive: &Arc<Archive>, id: StreamId, blob: Arc<dyn Blob>, cache: Option<&Cache>, neighbours_bytes_max: u32) -> Self {
         let spans = archive.spans(id);
         let (count, stream) = (spans.len(), &archive.streams()[usize::from(id.0)]);
-        let opened = cache.stream(&spans.key(), StreamLayout { size: stream.size, spans: count });
-        let cache = opened.inspect_err(|error| tracing::warn!(blob = blob.name(), %error, "stream is not cached")).ok();
+        let cache = cache.and_then(|cache| {
+            let opened = cache.stream(&spans.key(), StreamLayout { size: stream.size, spans: count });
+            opened.inspect_err(|error| tracing::warn!(blob = blob.name(), %error, "stream is not cached")).ok()
+        });
         let keeps = cache.is_some();
-        let prefetched = (0..count.div_ceil(u64::BITS)).map(|_| AtomicU64::new(0)).collect();
         let codec = stream.codec;
         // Where the blob is near there is no round trip to save.
         let is_far = stream.location == Location::Registry;
@@ -59,7 +63,8 @@ impl Lane {
             codec,
             blob,
             cache,
-            prefetched,
+            prefetched: Bits::new(count),
+            complained: Bits::new(count),
             neighbours,
             keeps: AtomicBool::new(keeps),
             no_ranges: AtomicBool::new(false),
@@ -132,23 +137,26 @@ impl Lane {
 
     /// Read-ahead has fetched the span.
     pub fn mark_prefetched(&self, index: u32) {
-        self.bits(index).fetch_or(1 << (index % u64::BITS), Relaxed);
+        self.prefetched.set(index);
     }
 
     /// True once for a span that read-ahead has fetched.
     pub fn take_prefetched(&self, index: u32) -> bool {
-        let bit = 1 << (index % u64::BITS);
-        let bits = self.bits(index);
-        // Looked at before it is changed: nearly always it is not set, and the cache line stays shared.
-        let first = bits.load(Relaxed) & bit != 0 && bits.fetch_and(!bit, Relaxed) & bit != 0;
+        let first = self.prefetched.take(index);
         if first {
             self.neighbours.earn(self.span(index).length);
         }
         first
     }
 
-    fn bits(&self, index: u32) -> &AtomicU64 {
-        &self.prefetched[(index / u64::BITS) as usize]
+    /// The span is given up; true if that is news.
+    pub fn complain(&self, index: u32) -> bool {
+        self.complained.set(index)
+    }
+
+    /// The span came in right: should it go bad again, that is news again.
+    pub fn forgive(&self, index: u32) {
+        self.complained.take(index);
     }
 
     /// Becomes the one that goes through the whole blob; if there is one already, it takes the tickets over.

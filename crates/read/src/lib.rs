@@ -12,6 +12,7 @@
 //! | `lane` | one stream: its blob, its cache, its server |
 //! | `memory`, `stats`, `error` | bounds, counters, what can go wrong |
 
+mod bits;
 mod decode;
 mod error;
 mod feed;

@@ -81,7 +81,7 @@ pub struct Reader {
 
 impl Reader {
     /// A reader of `archive`, whose streams' blobs are `blobs`, by [`StreamId`]. Tasks run on `runtime`, which must have time and more than this
-    /// reader's share of blocking threads.
+    /// reader's share of blocking threads. Without a cache everything is fetched whenever the kernel has forgotten it.
     ///
     /// # Errors
     /// [`Error::Blobs`] if there are not as many blobs as streams.
@@ -89,7 +89,7 @@ impl Reader {
     pub fn new(
         archive: Arc<Archive>,
         blobs: Vec<Arc<dyn Blob>>,
-        cache: Arc<Cache>,
+        cache: Option<Arc<Cache>>,
         runtime: Handle,
         options: ReadOptions,
     ) -> Result<Self, Error> {
@@ -99,7 +99,7 @@ impl Reader {
         }
         let lanes = (0..)
             .zip(blobs)
-            .map(|(id, blob)| Arc::new(Lane::open(&archive, StreamId(id), blob, &cache, options.neighbours_bytes_max)))
+            .map(|(id, blob)| Arc::new(Lane::open(&archive, StreamId(id), blob, cache.as_deref(), options.neighbours_bytes_max)))
             .collect();
         Ok(Self {
             fetcher: Arc::new(Fetcher::new(archive, lanes, runtime, &options)),

@@ -55,6 +55,20 @@ impl Codec {
             _ => Codec::Raw,
         }
     }
+
+    /// The codec's number in files (FORMAT.md §5).
+    pub fn code(self) -> u8 {
+        match self {
+            Codec::Raw => 0,
+            Codec::Gzip => 1,
+            Codec::Zstd => 2,
+        }
+    }
+
+    /// The codec of a number, if it is one.
+    pub fn from_code(code: u8) -> Option<Codec> {
+        [Codec::Raw, Codec::Gzip, Codec::Zstd].into_iter().find(|codec| codec.code() == code)
+    }
 }
 
 /// How the decoding of a span begins.
@@ -71,4 +85,27 @@ pub enum Restart {
     },
     /// Nowhere: decoding goes on from the span before.
     Continue,
+}
+
+impl Restart {
+    /// The restart's kind and bits in files (FORMAT.md §6).
+    pub fn code(self) -> (u8, u8) {
+        match self {
+            Restart::Raw => (0, 0),
+            Restart::Frame => (1, 0),
+            Restart::Deflate { bits } => (2, bits),
+            Restart::Continue => (3, 0),
+        }
+    }
+
+    /// The restart of kind and bits, if there is one.
+    pub fn from_code(code: (u8, u8)) -> Option<Restart> {
+        match code {
+            (0, 0) => Some(Restart::Raw),
+            (1, 0) => Some(Restart::Frame),
+            (2, bits @ 0..=7) => Some(Restart::Deflate { bits }),
+            (3, 0) => Some(Restart::Continue),
+            _ => None,
+        }
+    }
 }

@@ -35,23 +35,13 @@ pub(crate) struct SpanRecord {
 
 impl SpanRecord {
     pub fn new(span: SpanSeek, digest: [u8; 32]) -> SpanRecord {
-        let restart = match span.restart {
-            Restart::Raw => (0, 0),
-            Restart::Frame => (1, 0),
-            Restart::Deflate { bits } => (2, bits),
-            Restart::Continue => (3, 0),
-        };
-        let SpanSeek { offset, length, blob_offset, blob_length, window, .. } = span;
-        SpanRecord { offset, length, blob_offset, blob_length, restart, window, digest }
+        let SpanSeek { offset, length, blob_offset, blob_length, restart, window } = span;
+        SpanRecord { offset, length, blob_offset, blob_length, restart: restart.code(), window, digest }
     }
 
     pub fn restart(&self) -> Restart {
-        match self.restart {
-            (0, _) => Restart::Raw,
-            (1, _) => Restart::Frame,
-            (2, bits) => Restart::Deflate { bits },
-            _ => Restart::Continue,
-        }
+        // What else may stand there is what the scanner's codes never are.
+        Restart::from_code(self.restart).unwrap_or(Restart::Continue)
     }
 }
 
@@ -81,13 +71,8 @@ pub(crate) struct Summary {
 
 impl Summary {
     pub fn empty(codec: Codec) -> Summary {
-        let codec = match codec {
-            Codec::Raw => 0,
-            Codec::Gzip => 1,
-            Codec::Zstd => 2,
-        };
         Summary {
-            codec,
+            codec: codec.code(),
             blob: String::new(),
             blob_size: 0,
             diff_id: String::new(),
@@ -101,11 +86,7 @@ impl Summary {
     }
 
     pub fn codec(&self) -> Codec {
-        match self.codec {
-            1 => Codec::Gzip,
-            2 => Codec::Zstd,
-            _ => Codec::Raw,
-        }
+        Codec::from_code(self.codec).unwrap_or(Codec::Raw)
     }
 }
 

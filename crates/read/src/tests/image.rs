@@ -104,7 +104,7 @@ impl Image {
 
     pub fn reader_of(&self, blobs: Vec<Arc<dyn Blob>>) -> Reader {
         let cache = Arc::new(Cache::open(&self.dir.path().join("cache"), self.cache_bytes).unwrap());
-        Reader::new(Arc::clone(&self.archive), blobs, cache, Handle::current(), self.options.clone()).unwrap()
+        Reader::new(Arc::clone(&self.archive), blobs, Some(cache), Handle::current(), self.options.clone()).unwrap()
     }
 
     pub fn node(&self, name: &str) -> Node {

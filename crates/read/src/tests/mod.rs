@@ -153,6 +153,9 @@ async fn wrong_bytes_always_are_an_error_and_one_line_in_the_log() {
         assert_eq!(image.requests(), 3, "{packing:?}");
         let message = error.to_string();
         assert!(message.contains("blob 0: span 0 (bytes 0.."), "{message}");
+        // Reading it again is no news.
+        image.try_check(&reader, 0, 0, 100).await.unwrap_err();
+        assert_eq!(log.lines.load(Ordering::Relaxed), 1, "{packing:?}");
         // Not remembered: when the server is mended, so is the mount.
         image.blobs[0].every(None);
         image.check(&reader, 0, 0, 100).await;
@@ -313,8 +316,13 @@ async fn after_a_reboot_what_the_disk_lost_is_fetched_again() {
 async fn refuses_blobs_that_do_not_match_the_streams() {
     let image = Image::new(&[Packing::Raw]);
     let cache = Arc::new(cache::Cache::open(&image.dir.path().join("cache"), 1 << 20).unwrap());
-    let made =
-        crate::Reader::new(Arc::clone(&image.archive), vec![], cache, tokio::runtime::Handle::current(), crate::ReadOptions::default());
+    let made = crate::Reader::new(
+        Arc::clone(&image.archive),
+        vec![],
+        Some(cache),
+        tokio::runtime::Handle::current(),
+        crate::ReadOptions::default(),
+    );
     assert!(matches!(made, Err(Error::Blobs { given: 0, needed: 1 })));
 }
 
