@@ -52,6 +52,10 @@ impl Archive {
     }
 
     fn parse(path: &Path, map: Map, header: Header) -> Result<Archive, Damage> {
+        // What a reader of the end alone goes by.
+        if header.version == ArchiveVersion::V1 && map[map.len() - HEADER_BYTES..] != map[..HEADER_BYTES] {
+            return damaged!("it does not end with a copy of its header");
+        }
         for section in header.sections.iter().filter(|s| !s.kind.paged() && s.kind != SectionKind::Data) {
             if *blake3::hash(&map[range(section)]).as_bytes() != section.checksum {
                 return damaged!("section {} does not match its checksum", section.kind.name());
@@ -105,6 +109,11 @@ impl Archive {
     /// Where the streams' blobs are.
     pub fn storage(&self) -> &Storage {
         &self.meta.storage
+    }
+
+    /// Why this is no v2 archive, where that was asked for.
+    pub fn fallback(&self) -> Option<&str> {
+        std::str::from_utf8(self.verbatim(SectionKind::Fallback)).ok().filter(|reason| !reason.is_empty())
     }
 
     /// The span table of a stream.

@@ -2,6 +2,7 @@
 
 use crate::error::{Damage, damaged};
 use crate::le;
+use crate::meta::Storage;
 
 /// First bytes of every archive. The high bit and the line ends tell a copy that was made in text mode, as PNG does.
 pub const MAGIC: [u8; 8] = *b"\x89CLIP\r\n\x1a";
@@ -42,6 +43,18 @@ pub enum BackendKind {
     Files,
     /// An OCI registry.
     Registry,
+    /// The archive's own file or object, wherever that is.
+    Archive,
+}
+
+impl BackendKind {
+    pub(crate) fn of(storage: &Storage) -> BackendKind {
+        match storage {
+            Storage::Files => BackendKind::Files,
+            Storage::Registry { .. } => BackendKind::Registry,
+            Storage::Archive => BackendKind::Archive,
+        }
+    }
 }
 
 /// What a section holds (FORMAT.md §3).
@@ -65,9 +78,11 @@ pub enum SectionKind {
     Pages,
     /// Bytes that the archive carries itself.
     Data,
+    /// Why it is no v2 archive, where that was asked for: UTF-8. The only section that may be missing.
+    Fallback,
 }
 
-const KINDS: [(u32, SectionKind, &str); 9] = [
+const KINDS: [(u32, SectionKind, &str); 10] = [
     (1, SectionKind::Meta, "meta"),
     (2, SectionKind::Index, "index"),
     (3, SectionKind::Spans, "spans"),
@@ -77,6 +92,7 @@ const KINDS: [(u32, SectionKind, &str); 9] = [
     (7, SectionKind::Config, "config"),
     (8, SectionKind::Pages, "pages"),
     (9, SectionKind::Data, "data"),
+    (10, SectionKind::Fallback, "fallback"),
 ];
 
 impl SectionKind {
@@ -146,6 +162,7 @@ impl Header {
         out[11] = match self.backend {
             BackendKind::Files => 1,
             BackendKind::Registry => 2,
+            BackendKind::Archive => 3,
         };
         le::put(&mut out, 12, (self.sections.len() as u32).to_le_bytes());
         le::put(&mut out, 16, self.file_bytes.to_le_bytes());
@@ -205,6 +222,7 @@ fn parse_record(record: &[u8; HEADER_BYTES], file_bytes: u64) -> Result<Header, 
     let backend = match record[11] {
         1 => BackendKind::Files,
         2 => BackendKind::Registry,
+        3 => BackendKind::Archive,
         other => return damaged!("backend kind {other} is unknown"),
     };
     if le::u64(record, 16) != file_bytes {

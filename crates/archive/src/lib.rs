@@ -2,12 +2,14 @@
 //!
 //! FORMAT.md at the root of the repository defines every byte; this crate is the only one that knows them. The way through it:
 //! [`Archive::open`] maps a file and checks its [`mod@header`]; [`Index`] answers questions about the tree from the EROFS image
-//! ([`mod@erofs`]); [`Spans`] and the windows say how to read the bytes that files point to. [`Tree`] and [`ArchiveWriter`] make archives.
+//! ([`mod@erofs`]); [`Spans`] and the windows say how to read the bytes that files point to. [`Tree`] with [`ArchiveWriter`] (v2) or
+//! [`CarryingWriter`] (v1) make archives, and [`Output`] is where those go.
 //!
 //! Bytes of an archive are hostile: every length and offset is checked before it is used, every section against its digest before
 //! it is believed, and nothing is allocated because a header claims it.
 
 mod archive;
+mod carrying;
 pub mod erofs;
 mod error;
 #[doc(hidden)]
@@ -17,20 +19,24 @@ mod le;
 #[expect(unsafe_code, reason = "mapping a file is unsafe by nature; nothing else here is")]
 mod map;
 mod meta;
+mod output;
 mod paged;
 pub mod record;
+mod sections;
 mod spans;
 mod tree;
 mod windows;
 mod writer;
 
 pub use archive::Archive;
+pub use carrying::{Carried, CarryingWriter, Written};
 pub use erofs::read::{Entry, Extent, Index, Node, NodeKind, ReadDir, Source};
 pub use error::Error;
 pub use header::ArchiveVersion;
 pub use meta::{Location, Storage, Stream};
+pub use output::{FileOutput, Output};
 pub use spans::{SPAN_BLOB_BYTES_MAX, SPAN_BYTES_MAX, Span, Spans};
-pub use tree::{Attributes, Content, Hole, InodeId, Segment, SparseMap, Tree};
+pub use tree::{Attributes, Bytes, Content, Hole, InodeId, Segment, SparseMap, Tree};
 pub use windows::WindowId;
 pub use writer::{ArchiveWriter, Parts};
 

@@ -21,6 +21,8 @@ pub enum Storage {
         /// Repository: `library/python`.
         repository: String,
     },
+    /// In the archive itself.
+    Archive,
 }
 
 /// Where one stream's blob is.

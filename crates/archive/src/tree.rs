@@ -63,6 +63,22 @@ pub enum Content {
     Socket,
 }
 
+/// Where a regular file's bytes lie: [`Content::File`] or [`Content::Sparse`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bytes<'a> {
+    /// In one piece.
+    Blocks {
+        /// Bytes.
+        size: u64,
+        /// Which stream.
+        stream: StreamId,
+        /// First block in the stream.
+        block: u32,
+    },
+    /// In pieces.
+    Sparse(&'a SparseMap),
+}
+
 /// The pieces of a file with holes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SparseMap {
@@ -188,6 +204,31 @@ impl Tree {
         let mut inode = self.inodes[id.0 as usize].clone();
         self.describe(&mut inode, attributes);
         self.inodes[id.0 as usize] = inode;
+    }
+
+    /// Replaces what a regular file holds; does nothing to other inodes.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn set_content(&mut self, id: InodeId, content: Content) -> Result<(), Full> {
+        let (kind, size, body) = self.body(content)?;
+        let inode = &mut self.inodes[id.0 as usize];
+        if (inode.kind, kind) == (NodeKind::File, NodeKind::File) {
+            (inode.size, inode.body) = (size, body);
+        }
+        Ok(())
+    }
+
+    /// The regular files that have a name, in no order that means anything.
+    pub fn files(&self) -> impl Iterator<Item = (InodeId, Bytes<'_>)> {
+        (0..).zip(&self.inodes).filter(|(_, inode)| inode.nlink > 0).filter_map(|(id, inode)| {
+            let bytes = match inode.body {
+                Body::Blocks { stream, block } => Bytes::Blocks { size: inode.size, stream, block },
+                Body::Map(index) => Bytes::Sparse(self.map(index)),
+                _ => return None,
+            };
+            Some((InodeId(id), bytes))
+        })
     }
 
     fn describe(&mut self, inode: &mut Inode, attributes: Attributes) {

@@ -6,7 +6,6 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use archive::{Archive, Attributes, Content, Extent, Hole, InodeId, Nid, NodeKind, Rdev, Source, SparseMap, StreamId, Tree, Xattrs};
 use support::{Chance, Material, add, plain};
@@ -368,26 +367,4 @@ fn a_hundred_thousand_directories_in_each_other() {
     }
     assert_eq!(depth, 100_000);
     assert!(tree.unlink(Tree::ROOT, b"d"));
-}
-
-/// The figure is for an optimised build: `cargo test --release -p archive --test model -- --ignored --nocapture`.
-#[test]
-#[ignore = "a figure of time, for an optimised build"]
-fn a_million_inodes_in_seconds() {
-    let mut tree = Tree::new(plain(0o755));
-    for d in 0..1000 {
-        let dir = add(&mut tree, Tree::ROOT, format!("directory {d}").as_bytes(), plain(0o755), Content::Directory);
-        for i in 0..1000 {
-            let content = Content::File { size: i, stream: StreamId(0), block: i as u32 };
-            add(&mut tree, dir, format!("some file {i}").as_bytes(), plain(0o644), content);
-        }
-    }
-    let start = Instant::now();
-    let (_dir, path) = Material::raw(&SIZES).write_file(&tree);
-    let written = start.elapsed();
-    let start = Instant::now();
-    let archive = Archive::open(&path).unwrap();
-    println!("1,001,001 inodes: written in {written:?}, {} bytes, opened in {:?}", path.metadata().unwrap().len(), start.elapsed());
-    assert_eq!(archive.index().inodes(), 1_001_001);
-    assert!(written < Duration::from_secs(10));
 }

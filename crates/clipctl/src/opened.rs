@@ -68,7 +68,7 @@ impl Blobs {
                 let way = args.registry(Some(host))?;
                 Some((way, Repository::new(host, repository)?))
             }
-            Storage::Files => None,
+            Storage::Files | Storage::Archive => None,
         };
         let traffic = registry.as_ref().map_or_else(Arc::default, |(way, _)| Arc::clone(way.traffic()));
         let mut files = Vec::new();

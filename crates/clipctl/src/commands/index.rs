@@ -54,12 +54,13 @@ pub(super) fn run(args: &IndexArgs, global: &Global) -> Result<ExitCode> {
             let image = Image::resolve(&name, args.platform.as_ref(), &registry, storage_image.as_ref()).await?;
             anyhow::Ok(image::index(Arc::new(image), &args.output, &options, Arc::clone(&progress)).await?)
         };
+        tokio::pin!(work);
         let report = tokio::select! {
-            report = work => report,
-            stopped = signalled() => stopped.and_then(|()| {
-                progress.cancel();
-                bail!("stopped by a signal; nothing was written")
-            }),
+            report = &mut work => report,
+            stopped = signalled() => match stopped {
+                Ok(()) => stop(work, &progress).await,
+                Err(error) => Err(error),
+            },
         };
         bar.finish_and_clear();
         report
@@ -70,6 +71,18 @@ pub(super) fn run(args: &IndexArgs, global: &Global) -> Result<ExitCode> {
         output::print(&summary(&report))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Stops the work. It is dropped, which ends it where it stands, unless the archive is being written: that ends soon by itself, and it may have
+/// been too late to hold it. Then it is there, and we say so.
+async fn stop(work: impl Future<Output = Result<Report>>, progress: &Progress) -> Result<Report> {
+    progress.cancel();
+    if progress.snapshot().phase == "archive"
+        && let Ok(report) = work.await
+    {
+        return Ok(report);
+    }
+    bail!("stopped by a signal; nothing was written")
 }
 
 /// Where layers are kept. Without a directory to write to, indexing works all the same.

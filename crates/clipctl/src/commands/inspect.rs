@@ -33,6 +33,7 @@ fn describe(archive: &Archive) -> Value {
     let total = |field: &str| streams.iter().filter_map(|s| s[field].as_u64()).sum::<u64>();
     let storage = match archive.storage() {
         Storage::Files => json!({"kind": "files"}),
+        Storage::Archive => json!({"kind": "archive"}),
         Storage::Registry { host, repository } => json!({"kind": "registry", "host": host, "repository": repository}),
     };
     let verbatim = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap_or_else(|_| output::name(bytes).into());
