@@ -79,6 +79,16 @@ pub enum Bytes<'a> {
     Sparse(&'a SparseMap),
 }
 
+impl Bytes<'_> {
+    /// Bytes of the file.
+    pub fn size(&self) -> u64 {
+        match self {
+            Bytes::Blocks { size, .. } => *size,
+            Bytes::Sparse(map) => map.size,
+        }
+    }
+}
+
 /// The pieces of a file with holes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SparseMap {
@@ -220,15 +230,19 @@ impl Tree {
     }
 
     /// The regular files that have a name, in no order that means anything.
-    pub fn files(&self) -> impl Iterator<Item = (InodeId, Bytes<'_>)> {
-        (0..).zip(&self.inodes).filter(|(_, inode)| inode.nlink > 0).filter_map(|(id, inode)| {
-            let bytes = match inode.body {
-                Body::Blocks { stream, block } => Bytes::Blocks { size: inode.size, stream, block },
-                Body::Map(index) => Bytes::Sparse(self.map(index)),
-                _ => return None,
-            };
-            Some((InodeId(id), bytes))
-        })
+    pub fn files(&self) -> impl Iterator<Item = InodeId> {
+        let named = |(id, inode): (u32, &Inode)| (inode.kind == NodeKind::File && inode.nlink > 0).then_some(InodeId(id));
+        (0..).zip(&self.inodes).filter_map(named)
+    }
+
+    /// Where the bytes of a regular file lie; none for other inodes.
+    pub fn bytes(&self, id: InodeId) -> Option<Bytes<'_>> {
+        let inode = &self.inodes[id.0 as usize];
+        match inode.body {
+            Body::Blocks { stream, block } => Some(Bytes::Blocks { size: inode.size, stream, block }),
+            Body::Map(index) => Some(Bytes::Sparse(self.map(index))),
+            _ => None,
+        }
     }
 
     fn describe(&mut self, inode: &mut Inode, attributes: Attributes) {

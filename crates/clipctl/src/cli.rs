@@ -38,6 +38,7 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Index(IndexArgs),
+    Archive(ArchiveArgs),
     Mount(MountArgs),
     Umount(UmountArgs),
     Inspect(InspectArgs),
@@ -96,6 +97,46 @@ pub(crate) struct IndexArgs {
     #[arg(short, long)]
     pub quiet: bool,
     /// Directory of the cache, where what was learned of layers is kept [default: as for mount]
+    #[arg(long, env = "CLIP_CACHE_DIR", value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+}
+
+/// Write an archive that carries an image's or a directory's data (v1)
+///
+/// SOURCE is an image, named as for `index`, or a directory: a path that begins with `/`, `./` or `../`, or dir:PATH. Layers are flattened as an unpack
+/// would do it; files are cut into chunks, each of which is kept once, and compressed with zstd. The archive needs nothing but itself.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  clipctl archive debian:12 -o debian.clip
+  clipctl archive /srv/rootfs -o rootfs.clip
+  clipctl archive --level 19 dir:rootfs -o rootfs.clip")]
+pub(crate) struct ArchiveArgs {
+    /// The image or the directory
+    pub source: String,
+    /// The archive to write
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Platform of a multi-platform image: os/arch[/variant] [default: this machine's]
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<image::Platform>,
+    /// Level of zstd
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(i32).range(1..=22))]
+    pub level: i32,
+    /// Threads that compress, and layers to take in at the same time [default: the number of processors, at most 16]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=32))]
+    pub jobs: Option<u16>,
+    /// KiB of uncompressed data that are compressed, fetched and verified as one (64 to 8192)
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(64..=8192))]
+    pub span_kib: u32,
+    /// Overwrite the archive if it is there
+    #[arg(long)]
+    pub force: bool,
+    /// Print nothing but errors
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Directory of the cache, where blobs are copied to meanwhile [default: as for mount]
     #[arg(long, env = "CLIP_CACHE_DIR", value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
     #[command(flatten)]

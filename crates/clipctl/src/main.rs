@@ -7,6 +7,7 @@ mod background;
 mod cli;
 mod commands;
 mod logging;
+mod long_work;
 mod mount_helper;
 mod opened;
 mod output;

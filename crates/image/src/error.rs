@@ -53,6 +53,9 @@ pub enum Error {
     /// The archive could not be written.
     #[error(transparent)]
     Archive(#[from] archive::Error),
+    /// Files could not be packed into the archive.
+    #[error(transparent)]
+    Pack(#[from] pack::Error),
     /// A local file could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {
@@ -104,6 +107,9 @@ pub enum LayerError {
     /// What was learned of it could not be kept.
     #[error("keep the layer's index: {0}")]
     Io(#[from] io::Error),
+    /// It is not the same when it is read again.
+    #[error("it has changed since it was scanned: {0}; try again")]
+    Changed(String),
     /// The work was stopped.
     #[error("stopped")]
     Stopped,

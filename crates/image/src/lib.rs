@@ -4,19 +4,25 @@
 //! [`index()`] scans each layer once (`layer`), applies their entries to one tree (`flatten`), and writes the archive. Tar is read
 //! in `tar`, which like the rest of the pure parts knows no I/O.
 
+mod assembly;
+mod carry;
+mod contents;
 mod digest;
+mod directory;
 mod error;
 mod flatten;
 #[doc(hidden)]
 pub mod fuzzing;
 mod index;
 mod layer;
+mod layers;
 mod manifest;
 mod platform;
 mod progress;
 mod source;
 mod tar;
 
+pub use carry::{ArchiveOptions, ArchiveReport, archive_directory, archive_image};
 pub use error::Error;
 pub use index::{IndexOptions, LayerReport, Report, index};
 pub use platform::Platform;

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Counters of one indexing. Shared by reference; nothing in it waits.
+/// Counters of one work. Shared by reference; nothing in it waits.
 #[derive(Debug, Default)]
 pub struct Progress {
     bytes_total: AtomicU64,
@@ -17,9 +17,9 @@ pub struct Progress {
 /// The counters at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Compressed bytes that must be read; 0 while not known.
+    /// Bytes that the phase must read: of blobs, then of files; 0 while not known.
     pub bytes_total: u64,
-    /// Compressed bytes that were read.
+    /// Bytes that were read.
     pub bytes: u64,
     /// Layers of the image.
     pub layers_total: u64,
@@ -62,6 +62,13 @@ impl Progress {
 
     pub(crate) fn layer_done(&self) {
         self.layers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Enters a phase that counts `bytes` of its own.
+    pub(crate) fn begin(&self, phase: &'static str, bytes: u64) {
+        self.bytes.store(0, Ordering::Relaxed);
+        self.bytes_total.store(bytes, Ordering::Relaxed);
+        self.enter(phase);
     }
 
     pub(crate) fn enter(&self, phase: &'static str) {

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod archive;
 mod cat;
 mod completions;
 mod extract;
@@ -26,6 +27,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     }
     logging::init(&global.log_level, None)?;
     match command {
+        Command::Archive(args) => archive::run(&args, &global),
         Command::Index(args) => index::run(&args, &global),
         Command::Umount(args) => umount::run(&args),
         Command::Inspect(args) => inspect::run(&args, &global),

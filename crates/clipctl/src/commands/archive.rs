@@ -1,0 +1,82 @@
+//! `clipctl archive`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use ::archive::FileOutput;
+use anyhow::{Result, bail};
+use image::{ArchiveOptions, ArchiveReport, Image, ImageName, IndexOptions};
+use pack::PackOptions;
+
+use super::index::{jobs, layer_dir};
+use crate::cli::{ArchiveArgs, Global};
+use crate::{long_work, output, size};
+
+/// Spacing of the checkpoints in what is learned of layers: that of `clipctl index`, whose layers are then known.
+const CHECKPOINT_BYTES: u32 = 2 << 20;
+
+/// What is archived.
+enum Source {
+    Image(ImageName),
+    Directory(PathBuf),
+}
+
+pub(super) fn run(args: &ArchiveArgs, global: &Global) -> Result<ExitCode> {
+    if args.output.is_dir() {
+        bail!("{} is a directory: name a file", args.output.display());
+    }
+    if args.output.exists() && !args.force {
+        bail!("{} is there already (--force overwrites it)", args.output.display());
+    }
+    let source = source(&args.source)?;
+    let jobs = jobs(args.jobs);
+    let pack = PackOptions { level: args.level, jobs, span_bytes: args.span_kib << 10 };
+    let out = Box::new(FileOutput::create(&args.output, args.force)?);
+    let report = long_work::run(args.quiet || global.json, async |progress| {
+        let name = match source {
+            Source::Directory(root) => return Ok(image::archive_directory(root, out, pack, progress).await?),
+            Source::Image(name) => name,
+        };
+        let host = if let ImageName::Registry(reference) = &name { Some(reference.repository().host()) } else { None };
+        let registry = args.registry.registry(host)?;
+        let image = Arc::new(Image::resolve(&name, args.platform.as_ref(), &registry, None).await?);
+        let layer_dir = Some(layer_dir(args.cache_dir.as_deref())?);
+        let layers = IndexOptions { checkpoint_bytes: CHECKPOINT_BYTES, jobs, overwrite: args.force, layer_dir };
+        Ok(image::archive_image(image, out, &ArchiveOptions { layers, pack, fallback: None }, progress).await?)
+    })?;
+    if global.json {
+        output::json(&report)?;
+    } else if !args.quiet {
+        output::print(&summary(&report))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A directory must look like one: a bare word is an image, whatever lies in the working directory.
+fn source(text: &str) -> Result<Source> {
+    let looks = text == "." || text == ".." || ["/", "./", "../"].iter().any(|start| text.starts_with(start));
+    let path = text.strip_prefix("dir:").or(looks.then_some(text)).map(Path::new);
+    match path {
+        Some(path) if path.is_dir() => Ok(Source::Directory(path.into())),
+        Some(path) => bail!("{} is not a directory", path.display()),
+        None => Ok(Source::Image(text.parse()?)),
+    }
+}
+
+fn summary(report: &ArchiveReport) -> String {
+    let mut out = format!("{}\n", report.source);
+    if report.xattrs_dropped > 0 {
+        out.push_str(&format!("  {} extended attributes left out that no Linux filesystem can hold\n", report.xattrs_dropped));
+    }
+    out.push_str(&format!(
+        "{}: {}, {} nodes, {} of files, {} of which are kept, {:.2} s\n",
+        report.archive.display(),
+        size::human(report.archive_bytes),
+        report.inodes,
+        size::human(report.file_bytes),
+        size::human(report.data_bytes),
+        report.seconds,
+    ));
+    out
+}

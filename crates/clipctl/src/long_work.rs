@@ -1,0 +1,75 @@
+//! Work that takes a while: with a bar for people, and an end by signal.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use image::Progress;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::opened::runtime;
+
+/// Runs `work` to its end, or until SIGINT or SIGTERM. A bar tells how far it is, unless it is `hidden`.
+pub(crate) fn run<R>(hidden: bool, work: impl AsyncFnOnce(Arc<Progress>) -> Result<R>) -> Result<R> {
+    runtime()?.block_on(async {
+        let progress = Arc::new(Progress::default());
+        let bar = show(&progress, hidden);
+        let work = work(Arc::clone(&progress));
+        tokio::pin!(work);
+        let done = tokio::select! {
+            done = &mut work => done,
+            stopped = signalled() => match stopped {
+                Ok(()) => stop(work, &progress).await,
+                Err(error) => Err(error),
+            },
+        };
+        bar.finish_and_clear();
+        done
+    })
+}
+
+/// Stops the work. It is dropped, which ends it where it stands, unless the archive is being written: that ends soon by itself, and it may have
+/// been too late to hold it. Then it is there, and we say so.
+async fn stop<R>(work: impl Future<Output = Result<R>>, progress: &Progress) -> Result<R> {
+    progress.cancel();
+    if progress.snapshot().phase == "archive"
+        && let Ok(done) = work.await
+    {
+        return Ok(done);
+    }
+    bail!("stopped by a signal; nothing was written")
+}
+
+/// Returns at SIGINT or SIGTERM.
+async fn signalled() -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+/// A bar on standard error, if that is a terminal.
+fn show(progress: &Arc<Progress>, hidden: bool) -> ProgressBar {
+    if hidden || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(0);
+    let template = "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
+    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let (shown, progress) = (bar.clone(), Arc::clone(progress));
+    tokio::spawn(async move {
+        while !shown.is_finished() {
+            let now = progress.snapshot();
+            shown.set_length(now.bytes_total);
+            shown.set_position(now.bytes.min(now.bytes_total));
+            shown.set_message(format!("{} {}/{}", now.phase, now.layers, now.layers_total));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    bar
+}
