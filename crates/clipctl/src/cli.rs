@@ -39,6 +39,7 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     Index(IndexArgs),
     Archive(ArchiveArgs),
+    Convert(ConvertArgs),
     Mount(MountArgs),
     Umount(UmountArgs),
     Inspect(InspectArgs),
@@ -46,6 +47,7 @@ pub(crate) enum Command {
     Cat(CatArgs),
     Extract(ExtractArgs),
     Verify(VerifyArgs),
+    Diff(DiffArgs),
     Stats(StatsArgs),
     Completions(CompletionsArgs),
 }
@@ -103,6 +105,55 @@ pub(crate) struct IndexArgs {
     pub registry: RegistryArgs,
 }
 
+/// How data is packed.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PackArgs {
+    /// Level of zstd
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(i32).range(1..=22))]
+    pub level: i32,
+    /// Threads that compress, and layers to take in at the same time [default: the number of processors, at most 16]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=32))]
+    pub jobs: Option<u16>,
+    /// KiB of uncompressed data that are compressed, fetched and verified as one (64 to 8192)
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(64..=8192))]
+    pub span_kib: u32,
+}
+
+/// Make a v1 archive from a v2 archive, or a v2 archive from a v1 archive and its image
+///
+/// A v2 archive is an index of layers elsewhere: to make one, those must be read. `--image` says where they are; it must be the image
+/// that the v1 archive was made from.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  clipctl convert app-v2.clip -o app-v1.clip
+  clipctl convert app-v1.clip --image registry.example/app -o app-v2.clip")]
+pub(crate) struct ConvertArgs {
+    /// The archive to start from
+    pub archive: PathBuf,
+    /// The archive to write
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// For a v1 archive: the image that it was made from
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
+    /// Platform of a multi-platform image: os/arch[/variant] [default: this machine's]
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<image::Platform>,
+    #[command(flatten)]
+    pub pack: PackArgs,
+    /// Overwrite the archive if it is there
+    #[arg(long)]
+    pub force: bool,
+    /// Print nothing but errors
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Directory of the cache, where what was learned of layers is kept [default: as for mount]
+    #[arg(long, env = "CLIP_CACHE_DIR", value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+}
+
 /// Write an archive that carries an image's or a directory's data (v1)
 ///
 /// SOURCE is an image, named as for `index`, or a directory: a path that begins with `/`, `./` or `../`, or dir:PATH. Layers are flattened as an unpack
@@ -121,15 +172,8 @@ pub(crate) struct ArchiveArgs {
     /// Platform of a multi-platform image: os/arch[/variant] [default: this machine's]
     #[arg(long, value_name = "PLATFORM")]
     pub platform: Option<image::Platform>,
-    /// Level of zstd
-    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(i32).range(1..=22))]
-    pub level: i32,
-    /// Threads that compress, and layers to take in at the same time [default: the number of processors, at most 16]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=32))]
-    pub jobs: Option<u16>,
-    /// KiB of uncompressed data that are compressed, fetched and verified as one (64 to 8192)
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(64..=8192))]
-    pub span_kib: u32,
+    #[command(flatten)]
+    pub pack: PackArgs,
     /// Overwrite the archive if it is there
     #[arg(long)]
     pub force: bool,
@@ -148,6 +192,28 @@ fn parse_checkpoint(text: &str) -> Result<f64, String> {
         Ok(mib) if (0.0625..=8.0).contains(&mib) => Ok(mib),
         _ => Err("must be a number from 0.0625 to 8".into()),
     }
+}
+
+/// Compare two archives as a reader sees them
+///
+/// Names, types, attributes, hard links and contents; how they are stored does not matter. A v1 and a v2 archive of one image are the same.
+/// The exit code is 0 if they are, else 1.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  clipctl diff app-v1.clip app-v2.clip
+  clipctl diff --metadata old.clip new.clip")]
+pub(crate) struct DiffArgs {
+    /// An archive
+    pub a: PathBuf,
+    /// Another one
+    pub b: PathBuf,
+    /// Do not compare the contents of files
+    #[arg(long)]
+    pub metadata: bool,
+    #[command(flatten)]
+    pub cache: CacheArgs,
+    #[command(flatten)]
+    pub registry: RegistryArgs,
 }
 
 /// Mount an archive on a directory

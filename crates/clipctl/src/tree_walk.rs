@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use anyhow::{Context, Result, bail};
-use archive::{Index, Nid, Node, NodeKind};
+use archive::{Archive, Index, Nid, Node, NodeKind};
 
 /// Symlinks that one path may go through, as in Linux.
 const LINKS_MAX: usize = 40;
@@ -51,40 +51,70 @@ pub(crate) enum Step {
     Leave,
 }
 
-/// Walks everything below a directory, depth first, entries sorted by name. A directory that is reached twice is an error: in a tree
-/// that cannot be, and it might be a loop.
+/// Walks everything below a directory, depth first, entries sorted by name. What no tree has is an error: a directory that is reached twice (it
+/// might be a loop), a name that occurs twice, a `.` or `..` that leads elsewhere (what lies there would be seen by nobody).
 pub(crate) struct Walk<'a> {
-    index: &'a Index,
-    /// Open directories: node and cookie.
-    stack: Vec<(Node, u64)>,
+    archive: &'a Archive,
+    stack: Vec<Open>,
     seen: HashSet<Nid>,
 }
 
+/// A directory that is being listed.
+struct Open {
+    dir: Node,
+    /// Unknown for the top of a walk that does not begin at the root.
+    parent: Option<Nid>,
+    cookie: u64,
+    /// The name before: the next one is greater.
+    last: Vec<u8>,
+}
+
 impl<'a> Walk<'a> {
-    pub fn new(index: &'a Index, top: Node) -> Walk<'a> {
-        Walk { index, seen: HashSet::from([top.nid]), stack: vec![(top, 0)] }
+    pub fn new(archive: &'a Archive, top: Node) -> Walk<'a> {
+        let root = archive.index().root();
+        let parent = (top.nid == root).then_some(root);
+        Walk { archive, seen: HashSet::from([top.nid]), stack: vec![Open { dir: top, parent, cookie: 0, last: Vec::new() }] }
     }
 
     fn step(&mut self) -> Result<Option<Step>> {
+        let index = self.archive.index();
         loop {
-            let Some((dir, cookie)) = self.stack.last_mut() else { return Ok(None) };
-            let Some(entry) = self.index.read_dir(dir, *cookie)?.next().transpose()? else {
+            let depth = self.stack.len();
+            let Some(open) = self.stack.last_mut() else { return Ok(None) };
+            let Some(entry) = index.read_dir(&open.dir, open.cookie)?.next().transpose()? else {
                 self.stack.pop();
                 return Ok(Some(Step::Leave));
             };
-            *cookie = entry.cookie;
-            if entry.name == b"." || entry.name == b".." {
+            let damaged = |what: &str| {
+                let detail = format!("{}: {what}", crate::output::name(entry.name));
+                archive::Error::Corrupt { path: self.archive.path().into(), detail }
+            };
+            open.cookie = entry.cookie;
+            if entry.name <= &open.last[..] {
+                bail!(damaged("a name that occurs twice, or in the wrong place"));
+            }
+            entry.name.clone_into(&mut open.last);
+            let leads_to = match entry.name {
+                b"." => Some(Some(open.dir.nid)),
+                b".." => Some(open.parent),
+                _ => None,
+            };
+            if let Some(leads_to) = leads_to {
+                if leads_to.is_some_and(|nid| nid != entry.nid) {
+                    bail!(damaged("an entry that leads to another directory"));
+                }
                 continue;
             }
-            let node = self.index.node(entry.nid)?;
+            let node = index.node(entry.nid)?;
             if node.kind != entry.kind {
-                bail!("{}: its entry and its node differ in type", crate::output::name(entry.name));
+                bail!(damaged("its entry and its node differ in type"));
             }
             if node.kind == NodeKind::Directory {
-                if !self.seen.insert(node.nid) || self.stack.len() >= DEPTH_MAX {
-                    bail!("{}: a directory that is reached twice, or lies too deep", crate::output::name(entry.name));
+                if !self.seen.insert(node.nid) || depth >= DEPTH_MAX {
+                    bail!(damaged("a directory that is reached twice, or lies too deep"));
                 }
-                self.stack.push((node.clone(), 0));
+                let parent = Some(open.dir.nid);
+                self.stack.push(Open { dir: node.clone(), parent, cookie: 0, last: Vec::new() });
             }
             return Ok(Some(Step::Entry(entry.name.to_vec(), node)));
         }

@@ -1,9 +1,9 @@
-//! The bytes of layers, once more: each stream read forward, from its first span to its last, verified span by span.
+//! The bytes of layers and archives, once more: each stream read forward, from its first span to its last, verified span by span.
 
 use std::io;
 use std::sync::Arc;
 
-use archive::StreamId;
+use archive::{Archive, StreamId};
 use backend::Blob;
 use bytes::{Buf, Bytes};
 use seek::{Codec, Decoder, Restart};
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::assembly::{Streams, flatten};
 use crate::error::LayerError;
-use crate::layer::{Carried, LayerFile, SpanRecord};
+use crate::layer::Carried;
 use crate::layers::{BODY_QUEUE, Scanned, fetch};
 
 /// The uncompressed bytes of a span after the other.
@@ -28,14 +28,34 @@ pub(crate) struct Forward {
 }
 
 impl Forward {
-    /// Opens a stream of an assembly. What a blob has is fetched on `runtime`.
-    pub fn open(stream: StreamId, streams: &Streams, scanned: &[Scanned], runtime: &Handle) -> Result<Forward, LayerError> {
+    /// Opens a stream of layers that were scanned. What a blob has is fetched on `runtime`.
+    pub fn of_layer(stream: StreamId, streams: &Streams, scanned: &[Scanned], runtime: &Handle) -> Result<Forward, LayerError> {
         let i = usize::from(stream.0);
-        let spans: SpanBytes = match streams.tars.get(i) {
-            Some((layer, file)) => Box::new(Inflating::open(file, &scanned[*layer].blob, runtime)?),
-            None => Box::new(flatten(streams.carriers[i - streams.tars.len()].1.carried()).map(carried)),
+        let Some((layer, file)) = streams.tars.get(i) else {
+            let carrier = &streams.carriers[i - streams.tars.len()].1;
+            return Ok(Forward::of(Box::new(flatten(carrier.carried()).map(carried))));
         };
-        Ok(Forward { spans, current: Vec::new(), end: 0 })
+        let spans = file.spans()?.map(|span| {
+            let span = span?;
+            Ok(Known { blob_offset: span.blob_offset, length: span.length, digest: span.digest })
+        });
+        let inflating = Inflating::open(file.summary().codec(), Box::new(spans), &scanned[*layer].blob, runtime)?;
+        Ok(Forward::of(Box::new(inflating)))
+    }
+
+    /// Opens a stream of an archive, whose blob is `blob`.
+    pub fn of_archive(archive: &Arc<Archive>, stream: StreamId, blob: &Arc<dyn Blob>, runtime: &Handle) -> Result<Forward, LayerError> {
+        let codec = archive.streams()[usize::from(stream.0)].codec;
+        let (count, archive) = (archive.spans(stream).len(), Arc::clone(archive));
+        let spans = (0..count).map(move |i| {
+            let span = archive.spans(stream).get(i);
+            Ok(Known { blob_offset: span.blob_offset, length: span.length, digest: span.digest })
+        });
+        Ok(Forward::of(Box::new(Inflating::open(codec, Box::new(spans), blob, runtime)?)))
+    }
+
+    fn of(spans: SpanBytes) -> Forward {
+        Forward { spans, current: Vec::new(), end: 0 }
     }
 
     /// Fills `out` from the offset on, which must not lie before what was read last.
@@ -57,9 +77,18 @@ impl Forward {
     }
 }
 
-/// The spans of a tar, decoded in one go.
+/// What is known of a span.
+struct Known {
+    blob_offset: u64,
+    length: u32,
+    digest: [u8; 32],
+}
+
+type KnownSpans = Box<dyn Iterator<Item = io::Result<Known>>>;
+
+/// The spans of a blob, decoded in one go.
 struct Inflating {
-    records: Box<dyn Iterator<Item = io::Result<SpanRecord>>>,
+    spans: KnownSpans,
     decoder: Decoder,
     pieces: mpsc::Receiver<Result<Bytes, LayerError>>,
     piece: Bytes,
@@ -68,20 +97,19 @@ struct Inflating {
 }
 
 impl Inflating {
-    fn open(file: &LayerFile, blob: &Arc<dyn Blob>, runtime: &Handle) -> Result<Inflating, LayerError> {
-        let codec = file.summary().codec();
+    fn open(codec: Codec, spans: KnownSpans, blob: &Arc<dyn Blob>, runtime: &Handle) -> Result<Inflating, LayerError> {
         let restart = if codec == Codec::Raw { Restart::Raw } else { Restart::Frame };
+        let mut spans = spans.peekable();
+        let start = spans.peek().and_then(|first| first.as_ref().ok()).map_or(0, |first| first.blob_offset);
         let (sender, pieces) = mpsc::channel(BODY_QUEUE);
-        let mut records = file.spans()?.peekable();
-        let start = records.peek().and_then(|first| first.as_ref().ok()).map_or(0, |first| first.blob_offset);
         let blob = Arc::clone(blob);
         let mut fetching = JoinSet::new();
         fetching.spawn_on(async move { fetch(&*blob, start, &sender).await }, runtime);
         let decoder = Decoder::new(codec, restart, &[])?;
-        Ok(Inflating { records: Box::new(records), decoder, pieces, piece: Bytes::new(), _fetching: fetching })
+        Ok(Inflating { spans: Box::new(spans), decoder, pieces, piece: Bytes::new(), _fetching: fetching })
     }
 
-    fn span(&mut self, record: &SpanRecord) -> Result<Vec<u8>, LayerError> {
+    fn span(&mut self, record: &Known) -> Result<Vec<u8>, LayerError> {
         let mut out = vec![0; record.length as usize];
         let mut filled = 0;
         while filled < out.len() {
@@ -100,7 +128,7 @@ impl Iterator for Inflating {
     type Item = Result<Vec<u8>, LayerError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let record = self.records.next()?;
+        let record = self.spans.next()?;
         Some(record.map_err(LayerError::from).and_then(|record| self.span(&record)))
     }
 }

@@ -10,6 +10,7 @@ mod contents;
 mod digest;
 mod directory;
 mod error;
+mod files;
 mod flatten;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -22,7 +23,7 @@ mod progress;
 mod source;
 mod tar;
 
-pub use carry::{ArchiveOptions, ArchiveReport, archive_directory, archive_image};
+pub use carry::{ArchiveOptions, ArchiveReport, archive_archive, archive_directory, archive_image};
 pub use error::Error;
 pub use index::{IndexOptions, LayerReport, Report, index};
 pub use platform::Platform;

@@ -9,12 +9,12 @@ use anyhow::{Result, bail};
 use image::{ArchiveOptions, ArchiveReport, Image, ImageName, IndexOptions};
 use pack::PackOptions;
 
-use super::index::{jobs, layer_dir};
-use crate::cli::{ArchiveArgs, Global};
+use super::index::{check_output, jobs, layer_dir};
+use crate::cli::{ArchiveArgs, Global, PackArgs};
 use crate::{long_work, output, size};
 
 /// Spacing of the checkpoints in what is learned of layers: that of `clipctl index`, whose layers are then known.
-const CHECKPOINT_BYTES: u32 = 2 << 20;
+pub(super) const CHECKPOINT_BYTES: u32 = 2 << 20;
 
 /// What is archived.
 enum Source {
@@ -23,15 +23,9 @@ enum Source {
 }
 
 pub(super) fn run(args: &ArchiveArgs, global: &Global) -> Result<ExitCode> {
-    if args.output.is_dir() {
-        bail!("{} is a directory: name a file", args.output.display());
-    }
-    if args.output.exists() && !args.force {
-        bail!("{} is there already (--force overwrites it)", args.output.display());
-    }
+    check_output(&args.output, args.force)?;
     let source = source(&args.source)?;
-    let jobs = jobs(args.jobs);
-    let pack = PackOptions { level: args.level, jobs, span_bytes: args.span_kib << 10 };
+    let pack = pack_options(&args.pack);
     let out = Box::new(FileOutput::create(&args.output, args.force)?);
     let report = long_work::run(args.quiet || global.json, async |progress| {
         let name = match source {
@@ -42,7 +36,7 @@ pub(super) fn run(args: &ArchiveArgs, global: &Global) -> Result<ExitCode> {
         let registry = args.registry.registry(host)?;
         let image = Arc::new(Image::resolve(&name, args.platform.as_ref(), &registry, None).await?);
         let layer_dir = Some(layer_dir(args.cache_dir.as_deref())?);
-        let layers = IndexOptions { checkpoint_bytes: CHECKPOINT_BYTES, jobs, overwrite: args.force, layer_dir };
+        let layers = IndexOptions { checkpoint_bytes: CHECKPOINT_BYTES, jobs: pack.jobs, overwrite: args.force, layer_dir };
         Ok(image::archive_image(image, out, &ArchiveOptions { layers, pack, fallback: None }, progress).await?)
     })?;
     if global.json {
@@ -51,6 +45,11 @@ pub(super) fn run(args: &ArchiveArgs, global: &Global) -> Result<ExitCode> {
         output::print(&summary(&report))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How the arguments say to pack.
+pub(super) fn pack_options(args: &PackArgs) -> PackOptions {
+    PackOptions { level: args.level, jobs: jobs(args.jobs), span_bytes: args.span_kib << 10 }
 }
 
 /// A directory must look like one: a bare word is an image, whatever lies in the working directory.
@@ -64,7 +63,7 @@ fn source(text: &str) -> Result<Source> {
     }
 }
 
-fn summary(report: &ArchiveReport) -> String {
+pub(super) fn summary(report: &ArchiveReport) -> String {
     let mut out = format!("{}\n", report.source);
     if report.xattrs_dropped > 0 {
         out.push_str(&format!("  {} extended attributes left out that no Linux filesystem can hold\n", report.xattrs_dropped));

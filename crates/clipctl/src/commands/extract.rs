@@ -113,7 +113,8 @@ impl Extractor<'_> {
         let root = index.node(index.root())?;
         let mut levels = vec![Level { dir: self.top.try_clone().context("open the directory again")?, node: root.clone() }];
         let mut path: Vec<Vec<u8>> = Vec::new();
-        for step in Walk::new(index, root) {
+        let opened = self.opened;
+        for step in Walk::new(&opened.archive, root) {
             match step? {
                 Step::Entry(name, node) => {
                     path.push(name);

@@ -16,12 +16,7 @@ use crate::{long_work, output, size};
 const JOBS_MAX: usize = 16;
 
 pub(super) fn run(args: &IndexArgs, global: &Global) -> Result<ExitCode> {
-    if args.output.is_dir() {
-        bail!("{} is a directory: name a file", args.output.display());
-    }
-    if args.output.exists() && !args.force {
-        bail!("{} is there already (--force overwrites it)", args.output.display());
-    }
+    check_output(&args.output, args.force)?;
     let name: ImageName = args.image.parse()?;
     let storage_image: Option<Reference> = args.storage_image.as_deref().map(str::parse).transpose()?;
     if storage_image.is_some() && matches!(name, ImageName::Registry(_)) {
@@ -55,6 +50,17 @@ pub(super) fn run(args: &IndexArgs, global: &Global) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Says at once what would be found at the end.
+pub(super) fn check_output(output: &Path, force: bool) -> Result<()> {
+    if output.is_dir() {
+        bail!("{} is a directory: name a file", output.display());
+    }
+    if output.exists() && !force {
+        bail!("{} is there already (--force overwrites it)", output.display());
+    }
+    Ok(())
+}
+
 /// Layers to take in at the same time.
 pub(super) fn jobs(given: Option<u16>) -> usize {
     given.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from).min(JOBS_MAX), usize::from)
@@ -68,7 +74,7 @@ pub(super) fn layer_dir(given: Option<&Path>) -> Result<PathBuf> {
     Ok(dir)
 }
 
-fn summary(report: &Report) -> String {
+pub(super) fn summary(report: &Report) -> String {
     let mut out = format!("{}\n", report.image);
     for (i, layer) in report.layers.iter().enumerate() {
         out.push_str(&format!(

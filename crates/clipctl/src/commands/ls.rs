@@ -18,7 +18,7 @@ pub(super) fn run(args: &LsArgs, global: &Global) -> Result<ExitCode> {
     let node = resolve(index, path)?;
     let mut rows = Vec::new();
     if node.kind == NodeKind::Directory {
-        collect(index, node, args.recursive, &mut rows)?;
+        collect(&archive, node, args.recursive, &mut rows)?;
     } else {
         rows.push((path.to_vec(), node));
     }
@@ -35,8 +35,9 @@ pub(super) fn run(args: &LsArgs, global: &Global) -> Result<ExitCode> {
 }
 
 /// The entries of a directory, with `deep` all below it by their paths from there.
-fn collect(index: &Index, dir: Node, deep: bool, rows: &mut Vec<(Vec<u8>, Node)>) -> Result<()> {
+fn collect(archive: &Archive, dir: Node, deep: bool, rows: &mut Vec<(Vec<u8>, Node)>) -> Result<()> {
     if !deep {
+        let index = archive.index();
         for entry in index.read_dir(&dir, 0)? {
             let entry = entry?;
             if entry.name != b"." && entry.name != b".." {
@@ -47,7 +48,7 @@ fn collect(index: &Index, dir: Node, deep: bool, rows: &mut Vec<(Vec<u8>, Node)>
     }
     let mut above: Vec<u8> = Vec::new();
     let mut lengths = Vec::new();
-    for step in Walk::new(index, dir) {
+    for step in Walk::new(archive, dir) {
         match step? {
             Step::Entry(name, node) => {
                 let path = [&above[..], &name].concat();

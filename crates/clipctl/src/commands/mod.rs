@@ -3,6 +3,8 @@
 mod archive;
 mod cat;
 mod completions;
+mod convert;
+mod diff;
 mod extract;
 mod index;
 mod inspect;
@@ -35,6 +37,8 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Cat(args) => cat::run(&args),
         Command::Extract(args) => extract::run(&args, &global),
         Command::Verify(args) => verify::run(&args, &global),
+        Command::Convert(args) => convert::run(&args, &global),
+        Command::Diff(args) => diff::run(&args, &global),
         Command::Stats(args) => stats::run(&args, &global),
         Command::Completions(args) => completions::run(&args),
         Command::Mount(_) => unreachable!("was handled before logging began: its server logs elsewhere"),

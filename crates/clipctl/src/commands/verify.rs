@@ -65,7 +65,7 @@ pub(super) fn run(args: &VerifyArgs, global: &Global) -> Result<ExitCode> {
 fn tree(archive: &Archive, verified: &mut Verified) -> Result<()> {
     let index = archive.index();
     let mut nodes = std::collections::HashSet::from([index.root()]);
-    for step in Walk::new(index, index.node(index.root())?) {
+    for step in Walk::new(archive, index.node(index.root())?) {
         let Step::Entry(name, node) = step? else { continue };
         if !nodes.insert(node.nid) {
             continue;

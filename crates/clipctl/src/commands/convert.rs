@@ -1,0 +1,67 @@
+//! `clipctl convert`.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use ::archive::{Archive, ArchiveVersion, FileOutput};
+use anyhow::{Context, Result, bail};
+use image::{Image, ImageName, IndexOptions};
+
+use super::archive::{CHECKPOINT_BYTES, pack_options};
+use super::index::{check_output, jobs, layer_dir};
+use super::{archive, index};
+use crate::cli::{ConvertArgs, Global};
+use crate::opened::Blobs;
+use crate::{long_work, output};
+
+pub(super) fn run(args: &ConvertArgs, global: &Global) -> Result<ExitCode> {
+    check_output(&args.output, args.force)?;
+    let from = Arc::new(Archive::open(&args.archive)?);
+    let (told, document) = match from.version() {
+        ArchiveVersion::V2 => to_v1(args, global, &from)?,
+        ArchiveVersion::V1 => to_v2(args, global, &from)?,
+    };
+    if global.json {
+        output::json(&document)?;
+    } else if !args.quiet {
+        output::print(&told)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is printed for people and for machines.
+type Told = (String, serde_json::Value);
+
+fn to_v1(args: &ConvertArgs, global: &Global, from: &Arc<Archive>) -> Result<Told> {
+    if args.image.is_some() {
+        bail!("--image is for v1 archives; {} is v2 and says itself where its layers are", args.archive.display());
+    }
+    let out = Box::new(FileOutput::create(&args.output, args.force)?);
+    let report = long_work::run(args.quiet || global.json, async |progress| {
+        let blobs = Blobs::open(from, &args.registry)?.blobs;
+        Ok(image::archive_archive(Arc::clone(from), blobs, out, pack_options(&args.pack), progress).await?)
+    })?;
+    Ok((archive::summary(&report), serde_json::to_value(&report)?))
+}
+
+fn to_v2(args: &ConvertArgs, global: &Global, from: &Archive) -> Result<Told> {
+    let path = from.path().display();
+    if from.manifest().is_empty() {
+        bail!("{path} was made from a directory: there are no layers that a v2 archive could point into");
+    }
+    let given = args.image.as_deref();
+    let given = given.with_context(|| format!("{path} is v1 and does not say where its layers are: name the image with --image"))?;
+    let name: ImageName = given.parse()?;
+    let host = if let ImageName::Registry(reference) = &name { Some(reference.repository().host()) } else { None };
+    let registry = args.registry.registry(host)?;
+    let layer_dir = Some(layer_dir(args.cache_dir.as_deref())?);
+    let options = IndexOptions { checkpoint_bytes: CHECKPOINT_BYTES, jobs: jobs(args.pack.jobs), overwrite: args.force, layer_dir };
+    let report = long_work::run(args.quiet || global.json, async |progress| {
+        let image = Image::resolve(&name, args.platform.as_ref(), &registry, None).await?;
+        if image.manifest != from.manifest() {
+            bail!("{name} is not the image that {path} was made from: its manifest is {}; name that image by its digest", image.digest);
+        }
+        Ok(image::index(Arc::new(image), &args.output, &options, progress).await?)
+    })?;
+    Ok((index::summary(&report), serde_json::to_value(&report)?))
+}
