@@ -135,10 +135,10 @@ impl Differ<'_> {
         }
         let has_names = a.kind != NodeKind::Directory && a.nlink > 1;
         if let Some(before) = has_names.then(|| self.links.insert(a.nid, b.nid)).flatten() {
-            if before != b.nid {
-                self.differs(path, "hard links", "one node", "several nodes");
+            if before == b.nid {
+                return Ok(());
             }
-            return Ok(());
+            self.differs(path, "hard links", "one node", "several nodes");
         }
         self.found.nodes += 1;
         self.attributes(path, a, b)?;
