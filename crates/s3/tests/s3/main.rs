@@ -1,0 +1,8 @@
+//! Against a real S3 server (s3s with its file system, signatures checked) in this process, and through a relay that spoils answers.
+
+mod faults;
+mod reading;
+mod relay;
+mod server;
+mod uploads;
+mod writing;
