@@ -4,7 +4,7 @@
 //! cost money and show in no listing. Only a process that dies (or a runtime that stops) in between leaves some: a rule of the bucket's
 //! lifecycle (AbortIncompleteMultipartUpload) is what takes those away.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{fmt, mem, sync::Arc, time::Duration};
 
 use aws_sdk_s3::{
     primitives::ByteStream,
@@ -85,7 +85,6 @@ impl UploadOptions {
 }
 
 /// An object on its way. Dropped before [`Upload::finish`] has ended, it is aborted in the background.
-#[derive(Debug)]
 pub struct Upload {
     object: Arc<Destination>,
     options: UploadOptions,
@@ -265,6 +264,13 @@ impl Upload {
         {
             tracing::warn!(%error, object = self.object.asked.what, "abort an upload");
         }
+    }
+}
+
+impl fmt::Debug for Upload {
+    /// Without what is in memory.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upload").field("object", &self.object.asked.what).field("written", &self.written).finish_non_exhaustive()
     }
 }
 

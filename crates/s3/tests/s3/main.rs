@@ -6,5 +6,6 @@ mod faults;
 mod reading;
 mod relay;
 mod server;
+mod tls;
 mod uploads;
 mod writing;
