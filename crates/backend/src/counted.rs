@@ -59,7 +59,8 @@ impl Traffic {
         }
     }
 
-    pub(crate) fn count_request(&self) {
+    /// A request was begun.
+    pub fn count_request(&self) {
         self.requests.fetch_add(1, Relaxed);
     }
 
@@ -67,15 +68,18 @@ impl Traffic {
         self.retries.fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn count_error(&self) {
+    /// A request or body ended with an error.
+    pub fn count_error(&self) {
         self.errors.fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn count_bytes(&self, bytes: usize) {
+    /// So many bytes of a body arrived.
+    pub fn count_bytes(&self, bytes: usize) {
         self.bytes.fetch_add(bytes as u64, Relaxed);
     }
 
-    pub(crate) fn count_first_byte(&self, since: Instant) {
+    /// The first byte of the request that began at `since` arrived.
+    pub fn count_first_byte(&self, since: Instant) {
         let micros = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.first_bytes.fetch_add(1, Relaxed);
         self.first_byte_micros.fetch_add(micros, Relaxed);

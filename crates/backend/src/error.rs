@@ -19,6 +19,12 @@ pub enum Error {
         /// The blob or manifest, and its host.
         what: String,
     },
+    /// What was opened is not there any more: something else has taken its place. Permanent for whoever opened it.
+    #[error("{what}: changed while in use; mount it again")]
+    Changed {
+        /// The blob, and its host.
+        what: String,
+    },
     /// The host refuses us. Permanent until other credentials are given.
     #[error("{what}: access denied; {hint}")]
     Denied {
@@ -54,7 +60,7 @@ pub enum Error {
         doing: String,
     },
     /// No trusted connection can be made. Permanent until certificates or options change.
-    #[error("{what}: no trusted TLS connection; give the registry's CA file, or allow plain HTTP if it speaks that")]
+    #[error("{what}: no trusted TLS connection; give the server's CA file, or allow plain HTTP if it speaks that")]
     Tls {
         /// The blob or manifest, and its host.
         what: String,
@@ -130,11 +136,12 @@ impl Error {
     }
 
     /// A transient failure that has no error value of its own as its cause.
-    pub(crate) fn unavailable(what: &str, cause: impl fmt::Display) -> Self {
+    pub fn unavailable(what: &str, cause: impl fmt::Display) -> Self {
         Self::Unavailable { what: what.to_owned(), retry_after: None, source: Arc::new(Cause(cause.to_string())) }
     }
 
-    pub(crate) fn protocol(what: &str, detail: impl Into<String>) -> Self {
+    /// An answer that breaks the protocol; `detail` is what is wrong with it.
+    pub fn protocol(what: &str, detail: impl Into<String>) -> Self {
         Self::Protocol { what: what.to_owned(), detail: detail.into() }
     }
 }
@@ -162,6 +169,7 @@ mod tests {
         assert!(Error::RateLimited { what: "x".into(), retry_after: None }.is_transient());
         assert!(!Error::protocol("x", "HTML").is_transient());
         assert!(!Error::NotFound { what: "x".into() }.is_transient());
+        assert!(!Error::Changed { what: "x".into() }.is_transient());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! blob dependable is stacked around it as wrappers of the same trait, for a registry
 //! `Retry(Limit(Counted(RegistryBlob)))`, which [`Registry::open`] builds.
 //!
-//! Only this crate knows `oci-client`, `docker_credential` and `reqwest`. It never verifies content: digests are
+//! Only this crate knows `oci-client`, `docker_credential` and `reqwest`; the crate `s3` adds a source, and knows the SDK of AWS. It never verifies content: digests are
 //! checked by those who know them.
 //!
 //! | File | Idea |
@@ -40,7 +40,7 @@ pub use file::FileBlob;
 pub use limit::Limit;
 pub use memory::MemoryBlob;
 pub use reference::{Reference, Repository};
-pub use registry::{MANIFEST_BYTES_MAX, RawManifest, Registry, RegistryBlob, RegistryOptions, Transport};
+pub use registry::{MANIFEST_BYTES_MAX, RawManifest, Registry, RegistryBlob, RegistryOptions, Transport, content_range, retry_after};
 pub use retry::{Retry, RetryPolicy};
 
 /// Immutable bytes that can be read by ranges, many at a time.
@@ -117,7 +117,10 @@ pub async fn read_all(blob: &dyn Blob, range: Range<u64>, limit_bytes: u64) -> R
 }
 
 /// What every [`Blob::get`] checks before anything else.
-pub(crate) fn check_range(what: &str, size: u64, range: &Range<u64>) -> Result<(), Error> {
+///
+/// # Errors
+/// [`Error::Range`] for a range that is empty or not within `size`.
+pub fn check_range(what: &str, size: u64, range: &Range<u64>) -> Result<(), Error> {
     if range.start < range.end && range.end <= size {
         return Ok(());
     }

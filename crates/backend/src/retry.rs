@@ -1,7 +1,7 @@
 //! Trying again, within bounds.
 //!
 //! A [`Budget`] decides, without I/O, whether and when to try again; [`attempt`] and the body of [`Retry`] act on
-//! it. Everything of this crate that talks to a registry retries through these.
+//! it. Everything that talks to a registry or to S3 retries through these.
 //!
 //! A body that breaks off is resumed where it broke. Attempts and deadline begin anew once a body has made real progress,
 //! else a long layer over a poor link could never arrive; a server that gives only crumbs is still given up on.
@@ -51,6 +51,18 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
+    /// Runs `operation` until it succeeds, fails for good, or attempts or time are used up. `what` names it in a timeout. For all
+    /// that is not a [`Blob`], which [`Retry`] wraps.
+    ///
+    /// # Errors
+    /// The last error of `operation`, or [`Error::Timeout`].
+    pub async fn run<T, F>(&self, traffic: &Traffic, what: &str, operation: impl FnMut() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        attempt(&mut Budget::new(self.clone(), Instant::now()), traffic, what, operation).await
+    }
+
     /// The wait before the attempt that follows `failures` failures: exponential, and by chance between half of that
     /// and all of it, so that clients that failed together do not come back together.
     fn backoff(&self, failures: u32, random: u64) -> Duration {
@@ -64,7 +76,7 @@ impl RetryPolicy {
 
 /// What is left of the attempts and the time of one request.
 #[derive(Debug)]
-pub(crate) struct Budget {
+struct Budget {
     policy: RetryPolicy,
     since: Instant,
     failures: u32,
@@ -72,7 +84,7 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    pub(crate) fn new(policy: RetryPolicy, now: Instant) -> Self {
+    fn new(policy: RetryPolicy, now: Instant) -> Self {
         Self { policy, since: now, failures: 0, progress_bytes: 0 }
     }
 
@@ -112,7 +124,7 @@ impl Budget {
 }
 
 /// Runs `operation` until it succeeds, fails for good, or `budget` is used up. `what` names it in a timeout.
-pub(crate) async fn attempt<T, F>(budget: &mut Budget, traffic: &Traffic, what: &str, mut operation: impl FnMut() -> F) -> Result<T, Error>
+async fn attempt<T, F>(budget: &mut Budget, traffic: &Traffic, what: &str, mut operation: impl FnMut() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {

@@ -70,7 +70,7 @@ fn parse_value(text: &str) -> (String, &str) {
 }
 
 /// `Content-Range: bytes first-last/total`; the total may be unknown (`*`).
-pub(super) fn content_range(text: &str) -> Option<(RangeInclusive<u64>, Option<u64>)> {
+pub fn content_range(text: &str) -> Option<(RangeInclusive<u64>, Option<u64>)> {
     let (unit, rest) = text.trim().split_once(' ')?;
     let (range, total) = rest.split_once('/')?;
     let (first, last) = range.split_once('-')?;
@@ -81,7 +81,7 @@ pub(super) fn content_range(text: &str) -> Option<(RangeInclusive<u64>, Option<u
 }
 
 /// `Retry-After`: seconds or a date, as the time from `now_unix` on.
-pub(super) fn retry_after(text: &str, now_unix: u64) -> Option<Duration> {
+pub fn retry_after(text: &str, now_unix: u64) -> Option<Duration> {
     let text = text.trim();
     let seconds = number(text).or_else(|| date::http(text).map(|date| date.saturating_sub(now_unix)))?;
     Some(Duration::from_secs(seconds))

@@ -36,6 +36,7 @@ mod request;
 mod tests;
 
 pub use blob::RegistryBlob;
+pub use headers::{content_range, retry_after};
 
 use self::{
     auth::Auth,
@@ -43,10 +44,7 @@ use self::{
     redirect::Redirects,
     request::{Ask, Kind},
 };
-use crate::{
-    Blob, Counted, Credentials, Error, Limit, Reference, Repository, Retry, RetryPolicy, Traffic,
-    retry::{Budget, attempt},
-};
+use crate::{Blob, Counted, Credentials, Error, Limit, Reference, Repository, Retry, RetryPolicy, Traffic};
 
 /// The largest manifest that is read, in bytes. The specification asks registries to take 4 MiB.
 pub const MANIFEST_BYTES_MAX: u64 = 4 << 20;
@@ -232,9 +230,8 @@ impl Inner {
             read(answer.response).await
         };
         let counted = || async { once().await.inspect_err(|_| self.traffic.count_error()) };
-        let mut budget = Budget::new(self.retry.clone(), Instant::now());
         // Boxed: the future of a request is large, and it is kept here only once.
-        attempt(&mut budget, &self.traffic, ask.what, || Box::pin(counted())).await
+        self.retry.run(&self.traffic, ask.what, || Box::pin(counted())).await
     }
 }
 
