@@ -111,6 +111,10 @@ impl<B: Blob> Blob for Counted<B> {
         self.blob.size()
     }
 
+    fn is_far(&self) -> bool {
+        self.blob.is_far()
+    }
+
     async fn get(&self, range: Range<u64>) -> Result<Body, Error> {
         let begun = Instant::now();
         self.traffic.count_request();

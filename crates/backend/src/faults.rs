@@ -100,6 +100,10 @@ impl<B: Blob> Blob for Faults<B> {
         self.blob.size()
     }
 
+    fn is_far(&self) -> bool {
+        true // it stands for a server
+    }
+
     async fn get(&self, range: Range<u64>) -> Result<Body, Error> {
         let fault = self.take(&range);
         let (mut end, mut error, mut flip, mut wanted) = (usize::MAX, None, None, range.clone());

@@ -68,6 +68,10 @@ impl Blob for FileBlob {
         self.shared.size
     }
 
+    fn is_far(&self) -> bool {
+        false
+    }
+
     async fn get(&self, range: Range<u64>) -> Result<Body, Error> {
         check_range(self.name(), self.size(), &range)?;
         let start = (Some(self.shared.clone()), range.start);

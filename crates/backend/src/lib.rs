@@ -11,7 +11,7 @@
 //! |---|---|
 //! | `error` | what the caller can do next |
 //! | `file`, `memory`, `registry` | the sources |
-//! | `retry`, `limit`, `counted`, `faults` | the wrappers |
+//! | `retry`, `limit`, `counted`, `slice`, `faults` | the wrappers |
 //! | `conformance` | what every source and wrapper must hold |
 //! | `reference`, `credentials` | which image, and who asks for it |
 
@@ -32,6 +32,7 @@ mod memory;
 mod reference;
 mod registry;
 mod retry;
+mod slice;
 
 pub use counted::{Counted, Traffic, TrafficSnapshot};
 pub use credentials::{Credentials, Login};
@@ -42,6 +43,7 @@ pub use memory::MemoryBlob;
 pub use reference::{Reference, Repository};
 pub use registry::{MANIFEST_BYTES_MAX, RawManifest, Registry, RegistryBlob, RegistryOptions, Transport, content_range, retry_after};
 pub use retry::{Retry, RetryPolicy};
+pub use slice::Slice;
 
 /// Immutable bytes that can be read by ranges, many at a time.
 #[async_trait]
@@ -51,6 +53,9 @@ pub trait Blob: Send + Sync + fmt::Debug {
 
     /// The number of bytes.
     fn size(&self) -> u64;
+
+    /// Whether a request takes long enough that one should bring more than was asked for: there is a network between.
+    fn is_far(&self) -> bool;
 
     /// Opens the bytes `range`, which must not be empty and must lie within the size, else [`Error::Range`].
     ///
@@ -82,6 +87,10 @@ impl<B: Blob + ?Sized> Blob for Arc<B> {
 
     fn size(&self) -> u64 {
         (**self).size()
+    }
+
+    fn is_far(&self) -> bool {
+        (**self).is_far()
     }
 
     async fn get(&self, range: Range<u64>) -> Result<Body, Error> {

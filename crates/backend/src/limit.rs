@@ -35,6 +35,10 @@ impl<B: Blob> Blob for Limit<B> {
         self.blob.size()
     }
 
+    fn is_far(&self) -> bool {
+        self.blob.is_far()
+    }
+
     async fn get(&self, range: Range<u64>) -> Result<Body, Error> {
         let permit = self.permits.clone().acquire_owned().await.map_err(|closed| Error::unavailable(self.name(), closed))?;
         let body = self.blob.get(range).await?;

@@ -32,6 +32,10 @@ impl Blob for MemoryBlob {
         self.bytes.len() as u64
     }
 
+    fn is_far(&self) -> bool {
+        false
+    }
+
     async fn get(&self, range: Range<u64>) -> Result<Body, Error> {
         check_range(&self.name, self.size(), &range)?;
         // The range lies within a slice, so its ends fit the machine's word.

@@ -169,6 +169,10 @@ impl<B: Blob + 'static> Blob for Retry<B> {
         self.blob.size()
     }
 
+    fn is_far(&self) -> bool {
+        self.blob.is_far()
+    }
+
     async fn get(&self, range: Range<u64>) -> Result<Body, Error> {
         check_range(self.name(), self.size(), &range)?;
         let mut budget = Budget::new(self.policy.clone(), Instant::now());

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use archive::{Archive, Location, Span, StreamId};
+use archive::{Archive, Span, StreamId};
 use backend::Blob;
 use cache::{Cache, Lookup, Put, SpanSlot, StreamCache, StreamLayout};
 use seek::Codec;
@@ -55,8 +55,7 @@ impl Lane {
         let keeps = cache.is_some();
         let codec = stream.codec;
         // Where the blob is near there is no round trip to save.
-        let is_far = stream.location == Location::Registry;
-        let neighbours = Neighbours::new(if is_far { neighbours_bytes_max } else { 0 });
+        let neighbours = Neighbours::new(if blob.is_far() { neighbours_bytes_max } else { 0 });
         Self {
             archive: Arc::clone(archive),
             id,

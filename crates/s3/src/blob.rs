@@ -32,37 +32,56 @@ pub(crate) struct Object {
 }
 
 impl S3Blob {
+    /// Reads up to `last_bytes` (at least 1) from the end of an object, and learns its size and its version from the answer.
+    pub(crate) async fn open_at_end(inner: &Arc<Inner>, object: &Arc<Object>, last_bytes: u64) -> Result<(Bytes, Self), Failure> {
+        let asked = &object.asked;
+        let output = match get(inner, object, &format!("-{last_bytes}"), None).await {
+            // An object of which there is no last byte, or a server that does not give more than there is (RFC 9110 §14.1.2 says it should).
+            Err(failure) if matches!(failure.status, 416 | 500) => return Self::open_behind_front(inner, object, last_bytes).await,
+            output => output?,
+        };
+        let (extent, size) = Head::of(&output).end(last_bytes).map_err(|detail| Failure::protocol(asked, detail))?;
+        let etag = etag(asked, output.e_tag)?;
+        let patience = inner.read_timeout;
+        let transfer = Transfer { what: asked.what.clone(), body: output.body, at: extent.start, end: extent.end, wanted: size, patience };
+        let last = transfer.collect(extent.end - extent.start).await?;
+        inner.traffic.count_bytes(last.len());
+        Ok((last, Self { inner: inner.clone(), object: object.clone(), size, etag }))
+    }
+
+    /// The same in two requests.
+    async fn open_behind_front(inner: &Arc<Inner>, object: &Arc<Object>, last_bytes: u64) -> Result<(Bytes, Self), Failure> {
+        let (_, blob) = Self::open(inner, object, 1).await?;
+        if blob.size == 0 {
+            return Ok((Bytes::new(), blob));
+        }
+        let range = blob.size.saturating_sub(last_bytes)..blob.size;
+        let last = backend::read_all(&blob, range, last_bytes).await.map_err(|error| Failure { status: 0, code: String::new(), error })?;
+        Ok((last, blob))
+    }
+
     /// Reads up to `first_bytes` from the front of an object, and learns its size and its version from the answer.
     pub(crate) async fn open(inner: &Arc<Inner>, object: &Arc<Object>, first_bytes: u64) -> Result<(Bytes, Self), Failure> {
         let asked = &object.asked;
         let wanted = 0..first_bytes.max(1);
         let blob = |size, etag| Self { inner: inner.clone(), object: object.clone(), size, etag };
-        let output = match get(inner, object, &wanted, None).await {
+        let output = match get(inner, object, &span(&wanted), None).await {
             // An object of which there is no first byte.
             Err(failure) if failure.status == 416 => return Ok((Bytes::new(), blob(0, String::new()))),
             output => output?,
         };
         let head = Head::of(&output);
         let (extent, size) = head.extent(&wanted, None).map_err(|detail| Failure::protocol(asked, detail))?;
-        let Some(etag) = output.e_tag.filter(|etag| !etag.is_empty()) else {
-            let detail = "an answer without ETag, by which a changed object is known; is that S3, and is no login page before it?";
-            return Err(Failure::protocol(asked, detail));
-        };
+        let etag = etag(asked, output.e_tag)?;
         let length = wanted.end.min(size);
         if extent.end < length {
             return Err(Failure::protocol(asked, format!("{extent:?} of {size} bytes to a GET of {wanted:?}")));
         }
-        let mut body =
-            Transfer { what: asked.what.clone(), body: output.body, at: 0, end: extent.end, wanted: length, patience: inner.read_timeout };
-        let mut first = BytesMut::new();
-        let length = usize::try_from(length.min(first_bytes)).map_err(|_| Failure::protocol(asked, "more bytes than fit into memory"))?;
-        while first.len() < length {
-            let chunk = body.next().await.map_err(|error| Failure { status: 0, code: String::new(), error })?;
-            let Some(chunk) = chunk else { break };
-            first.extend_from_slice(&chunk[..chunk.len().min(length - first.len())]);
-        }
+        let patience = inner.read_timeout;
+        let transfer = Transfer { what: asked.what.clone(), body: output.body, at: 0, end: extent.end, wanted: length, patience };
+        let first = transfer.collect(length.min(first_bytes)).await?;
         inner.traffic.count_bytes(first.len());
-        Ok((first.freeze(), blob(size, etag)))
+        Ok((first, blob(size, etag)))
     }
 
     /// Whether an answer is of the version that was opened. A server that does not know `If-Match` gives another's bytes.
@@ -85,9 +104,13 @@ impl Blob for S3Blob {
         self.size
     }
 
+    fn is_far(&self) -> bool {
+        true
+    }
+
     async fn get(&self, range: Range<u64>) -> Result<Body, Error> {
         check_range(self.name(), self.size, &range)?;
-        let output = match get(&self.inner, &self.object, &range, Some(&self.etag)).await {
+        let output = match get(&self.inner, &self.object, &span(&range), Some(&self.etag)).await {
             // Another version is shorter, and the server looked at the range first.
             Err(failure) if failure.status == 416 => return Err(self.changed()),
             output => output?,
@@ -115,9 +138,20 @@ impl Blob for S3Blob {
     }
 }
 
-async fn get(inner: &Inner, object: &Object, range: &Range<u64>, etag: Option<&str>) -> Result<GetObjectOutput, Failure> {
+/// A range as HTTP writes it (RFC 9110 §14.1.2).
+fn span(range: &Range<u64>) -> String {
+    format!("{}-{}", range.start, range.end - 1)
+}
+
+/// The version of an object that an answer is of.
+fn etag(asked: &Asked, etag: Option<String>) -> Result<String, Failure> {
+    let detail = "an answer without ETag, by which a changed object is known; is that S3, and is no login page before it?";
+    etag.filter(|etag| !etag.is_empty()).ok_or_else(|| Failure::protocol(asked, detail))
+}
+
+async fn get(inner: &Inner, object: &Object, range: &str, etag: Option<&str>) -> Result<GetObjectOutput, Failure> {
     let mut request = inner.client.get_object().bucket(&object.bucket).key(&object.key);
-    request = request.range(format!("bytes={}-{}", range.start, range.end - 1));
+    request = request.range(format!("bytes={range}"));
     // A weak ETag never matches; the answer's is compared all the same.
     if let Some(etag) = etag.filter(|etag| !etag.starts_with("W/")) {
         request = request.if_match(etag);
@@ -136,6 +170,22 @@ impl<'a> Head<'a> {
     fn of(output: &'a GetObjectOutput) -> Self {
         let length = output.content_length.and_then(|length| u64::try_from(length).ok());
         Self { content_range: output.content_range.as_deref(), length }
+    }
+
+    /// Where the body of an answer to "the last `wanted` bytes" begins and ends, and the size of the object, which is where it ends.
+    fn end(&self, wanted: u64) -> Result<(Range<u64>, u64), String> {
+        let Some(text) = self.content_range else {
+            return match self.length {
+                // All of it, which is not more than was asked for.
+                Some(length) if length <= wanted => Ok((0..length, length)),
+                _ => Err(format!("no Content-Range to a GET of the last {wanted} bytes; it must be a server that knows ranges")),
+            };
+        };
+        let wrong = || format!("Content-Range '{text}' to a GET of the last {wanted} bytes");
+        let (got, total) = content_range(text).ok_or_else(wrong)?;
+        let (start, end) = (*got.start(), got.end().saturating_add(1));
+        let fits = total == Some(end) && start == end.saturating_sub(wanted) && self.length.is_none_or(|length| length == end - start);
+        if fits { Ok((start..end, end)) } else { Err(wrong()) }
     }
 
     /// Where the body begins and ends, and the size of the object. Without a Content-Range the body is the whole object, whatever was
@@ -178,6 +228,18 @@ struct Transfer {
 }
 
 impl Transfer {
+    /// The first `length` bytes of the body.
+    async fn collect(mut self, length: u64) -> Result<Bytes, Failure> {
+        let mut collected = BytesMut::new();
+        while (collected.len() as u64) < length {
+            let chunk = self.next().await.map_err(|error| Failure { status: 0, code: String::new(), error })?;
+            let Some(chunk) = chunk else { break };
+            let missing = usize::try_from(length - collected.len() as u64).unwrap_or(usize::MAX);
+            collected.extend_from_slice(&chunk[..chunk.len().min(missing)]);
+        }
+        Ok(collected.freeze())
+    }
+
     async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         match next_chunk(&mut self.body, &self.what, self.patience).await? {
             Some(chunk) if chunk.len() as u64 > self.end - self.at => {
@@ -218,6 +280,25 @@ mod tests {
         assert_eq!(extent(Some("bytes 10-14/100"), Some(5), Some(100)), Ok((10..15, 100)), "less than was asked");
         assert_eq!(extent(Some("bytes 10-19/*"), Some(10), Some(100)), Ok((10..20, 100)));
         assert_eq!(extent(None, Some(100), Some(100)), Ok((0..100, 100)), "the range was ignored");
+    }
+
+    #[test]
+    fn ends() {
+        let end = |content_range, length| Head { content_range, length }.end(10);
+        assert_eq!(end(Some("bytes 90-99/100"), Some(10)), Ok((90..100, 100)));
+        assert_eq!(end(Some("bytes 0-4/5"), None), Ok((0..5, 5)), "it has less than was asked for");
+        assert_eq!(end(None, Some(5)), Ok((0..5, 5)));
+        for (content_range, length) in [
+            (Some("bytes 89-98/100"), None),
+            (Some("bytes 91-99/100"), None),
+            (Some("bytes 90-99/*"), None),
+            (Some("bytes 90-99/100"), Some(9)),
+            (Some("octets"), None),
+            (None, Some(100)),
+            (None, None),
+        ] {
+            assert!(end(content_range, length).is_err(), "{content_range:?} {length:?}");
+        }
     }
 
     #[test]

@@ -125,17 +125,35 @@ impl Bucket {
     /// [`Error::TooLarge`] for more than [`HEAD_BYTES_MAX`], [`Error::InvalidOption`] for a key or region that is not right, and
     /// as the other variants of [`Error`] say.
     pub async fn open_with_head(&self, key: &str, first_bytes: u64) -> Result<(Bytes, Arc<dyn Blob>), Error> {
+        let object = self.object(key, first_bytes)?;
+        let open = || async { S3Blob::open(&self.inner, &object, first_bytes).await.map_err(Error::from) };
+        let (first, blob) = self.inner.call(&object.asked.what, Duration::ZERO, open).await?;
+        Ok((first, self.wrapped(blob)))
+    }
+
+    /// The object `key` as it is now, and its last `last_bytes` bytes, or all that it has: in one request.
+    ///
+    /// # Errors
+    /// As [`Bucket::open_with_head`].
+    pub async fn open_with_tail(&self, key: &str, last_bytes: u64) -> Result<(Bytes, Arc<dyn Blob>), Error> {
+        let object = self.object(key, last_bytes)?;
+        let open = || async { S3Blob::open_at_end(&self.inner, &object, last_bytes.max(1)).await.map_err(Error::from) };
+        let (last, blob) = self.inner.call(&object.asked.what, Duration::ZERO, open).await?;
+        Ok((last, self.wrapped(blob)))
+    }
+
+    fn object(&self, key: &str, bytes: u64) -> Result<Arc<Object>, Error> {
         location::check_key(key)?;
-        let inner = &self.inner;
-        let asked = inner.asked(&self.name, key, Permission::Get);
-        if first_bytes > HEAD_BYTES_MAX {
+        let asked = self.inner.asked(&self.name, key, Permission::Get);
+        if bytes > HEAD_BYTES_MAX {
             return Err(Error::TooLarge { what: asked.what, limit_bytes: HEAD_BYTES_MAX });
         }
-        let object = Arc::new(Object { bucket: self.name.to_string(), key: key.to_owned(), asked });
-        let open = || async { S3Blob::open(inner, &object, first_bytes).await.map_err(Error::from) };
-        let (first, blob) = inner.call(&object.asked.what, Duration::ZERO, open).await?;
-        let counted = Counted::new(blob, inner.traffic.clone());
-        let limited = Limit::new(counted, inner.permits.clone());
-        Ok((first, Arc::new(Retry::new(limited, inner.retry.clone(), inner.traffic.clone()))))
+        Ok(Arc::new(Object { bucket: self.name.to_string(), key: key.to_owned(), asked }))
+    }
+
+    fn wrapped(&self, blob: S3Blob) -> Arc<dyn Blob> {
+        let counted = Counted::new(blob, self.inner.traffic.clone());
+        let limited = Limit::new(counted, self.inner.permits.clone());
+        Arc::new(Retry::new(limited, self.inner.retry.clone(), self.inner.traffic.clone()))
     }
 }

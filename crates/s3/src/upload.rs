@@ -48,18 +48,20 @@ pub struct UploadOptions {
     /// Bytes of a part, all but the last alike, from [`PART_BYTES_MIN`] to [`PART_BYTES_MAX`]. An object of at most one part is sent as
     /// one request. Grows if `total_bytes` would need more than [`PARTS_MAX`].
     pub part_bytes: u64,
-    /// Parts under way at once, at least 1. So many and one more are in memory.
+    /// Parts under way at once, at least 1. So many and one more are in memory, with `head_last` two more.
     pub parallel: usize,
     /// The object's size in bytes, if it is known. Another size is an error. If it is not known, [`PARTS_MAX`] parts must do.
     pub total_bytes: Option<u64>,
     /// What may be there already.
     pub condition: Condition,
+    /// The first part is kept in memory to the end, so that [`Upload::finish_with_head`] can change its beginning.
+    pub head_last: bool,
 }
 
 impl Default for UploadOptions {
     /// 40 MiB of memory for objects of up to 78 GiB, or any of known size.
     fn default() -> Self {
-        Self { part_bytes: 8 << 20, parallel: 4, total_bytes: None, condition: Condition::None }
+        Self { part_bytes: 8 << 20, parallel: 4, total_bytes: None, condition: Condition::None, head_last: false }
     }
 }
 
@@ -90,6 +92,8 @@ pub struct Upload {
     options: UploadOptions,
     part_bytes: usize,
     buffer: Vec<u8>,
+    /// The first part, if it is to be sent last.
+    first: Option<Vec<u8>>,
     written: u64,
     parts: Parts,
     failed: Option<Error>,
@@ -129,7 +133,17 @@ impl Bucket {
         let runtime = Handle::try_current().map_err(|error| Error::InvalidOption { option: "upload", reason: error.to_string() })?;
         let asked = self.inner.asked(&self.name, key, Permission::Put);
         let object = Arc::new(Destination { bucket: self.clone(), key: key.to_owned(), asked, mark: put::mark() });
-        Ok(Upload { object, options, part_bytes, buffer: Vec::new(), written: 0, parts: Parts::default(), failed: None, runtime })
+        Ok(Upload {
+            object,
+            options,
+            part_bytes,
+            buffer: Vec::new(),
+            first: None,
+            written: 0,
+            parts: Parts::default(),
+            failed: None,
+            runtime,
+        })
     }
 }
 
@@ -172,6 +186,24 @@ impl Upload {
         }
     }
 
+    /// Puts `head` in place of the object's first bytes, and finishes. [`UploadOptions::head_last`] must have been set.
+    ///
+    /// # Errors
+    /// As [`Upload::finish`]; [`Error::InvalidOption`] where the beginning is not there any more, or is shorter than `head`.
+    pub async fn finish_with_head(mut self, head: &[u8]) -> Result<Put, Error> {
+        let is_sent = self.parts.begun > 0 && self.first.is_none();
+        let beginning = self.first.as_mut().unwrap_or(&mut self.buffer);
+        match beginning.get_mut(..head.len()).filter(|_| !is_sent) {
+            Some(place) => place.copy_from_slice(head),
+            None => {
+                let reason = format!("the first {} bytes of {} cannot be changed any more", head.len(), self.object.asked.what);
+                let error = Error::InvalidOption { option: "upload", reason };
+                return Err(self.failed.take().unwrap_or(error));
+            }
+        }
+        self.finish().await
+    }
+
     /// Gives up, and waits until nothing is left behind. What cannot be aborted is logged.
     pub async fn abort(mut self) {
         self.clean_up().await;
@@ -208,6 +240,9 @@ impl Upload {
             return self.object.bucket.put_small(&self.object.key, bytes, self.options.condition).await;
         }
         self.send_part().await?;
+        if let Some(first) = self.first.take() {
+            self.send(1, first).await?;
+        }
         while self.part_done().await? {}
         let id = self.id().await?;
         let mut done = self.parts.done.clone();
@@ -215,14 +250,34 @@ impl Upload {
         self.object.complete(&id, done, self.options.condition).await
     }
 
-    /// Sends the buffer as the next part as soon as there is room for one.
+    /// Makes the buffer the next part, and sends it unless it is to be the last.
     async fn send_part(&mut self) -> Result<(), Error> {
-        let id = self.id().await?;
+        if self.options.head_last && self.parts.begun == 0 {
+            self.parts.begun = 1;
+            self.first = Some(mem::take(&mut self.buffer));
+            return Ok(());
+        }
+        // Taken when nothing can come between: who is dropped while waiting loses no bytes.
+        self.room().await?;
+        self.parts.begun += 1;
+        let bytes = mem::take(&mut self.buffer);
+        self.send(self.parts.begun, bytes).await
+    }
+
+    /// Waits until another part may be under way.
+    async fn room(&mut self) -> Result<(), Error> {
+        self.id().await?;
         while self.parts.under_way.len() >= self.options.parallel {
             self.part_done().await?;
         }
-        self.parts.begun += 1;
-        let (object, number, bytes) = (self.object.clone(), self.parts.begun, Bytes::from(mem::take(&mut self.buffer)));
+        Ok(())
+    }
+
+    /// Sends a part as soon as there is room for one.
+    async fn send(&mut self, number: i32, bytes: Vec<u8>) -> Result<(), Error> {
+        self.room().await?;
+        let id = self.id().await?;
+        let (object, bytes) = (self.object.clone(), Bytes::from(bytes));
         self.parts.under_way.spawn(async move { object.send_part(&id, number, bytes).await });
         Ok(())
     }
@@ -257,7 +312,7 @@ impl Upload {
 
     /// In a task, so that it is done also if nobody waits for it.
     async fn clean_up(&mut self) {
-        self.buffer = Vec::new();
+        (self.buffer, self.first) = (Vec::new(), None);
         let (object, parts) = (self.object.clone(), mem::take(&mut self.parts));
         if parts.is_something()
             && let Err(error) = self.runtime.spawn(object.abort(parts)).await

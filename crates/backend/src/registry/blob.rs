@@ -125,6 +125,10 @@ impl Blob for RegistryBlob {
         self.size
     }
 
+    fn is_far(&self) -> bool {
+        true
+    }
+
     async fn get(&self, range: Range<u64>) -> Result<Body, Error> {
         check_range(&self.name, self.size, &range)?;
         let response = self.open(range.clone()).await?;

@@ -36,6 +36,33 @@ async fn size_and_version_come_with_the_first_bytes_in_one_request() {
 }
 
 #[tokio::test]
+async fn the_last_bytes_come_with_size_and_version_in_one_request() {
+    let server = Server::start(true).await;
+    let relay = Relay::start(server.address).await;
+    let content = conformance::content(100_000);
+    server.store("k", &content);
+    server.store("empty", b"");
+    let bucket = bucket(relay.address).await;
+    for last_bytes in [1, 4096, 99_999, 100_000] {
+        let (last, blob) = bucket.open_with_tail("k", last_bytes).await.unwrap();
+        assert_eq!(last, content[100_000 - 100_000.min(last_bytes as usize)..]);
+        assert_eq!(read_all(&blob, 5000..6000, 1000).await.unwrap(), content[5000..6000]);
+    }
+    assert_eq!(relay.count("get /archives/k?"), 8, "one request to open, one to read");
+    assert_eq!(relay.count("if-match: \""), 4, "every read is pinned");
+    // More than there is: this server fails, which others do not.
+    let (last, _) = bucket.open_with_tail("k", 1 << 20).await.unwrap();
+    assert_eq!(last, content);
+    let (last, blob) = bucket.open_with_tail("empty", 9).await.unwrap();
+    assert!(last.is_empty() && blob.size() == 0);
+    relay.next(
+        "range: bytes=-100",
+        Fault::Answer { status: "206 Partial Content", headers: "content-range: bytes 0-99/100000\r\n", body: "" },
+    );
+    assert!(bucket.open_with_tail("k", 100).await.is_err(), "the first bytes are not the last");
+}
+
+#[tokio::test]
 async fn an_empty_object_opens() {
     let server = Server::start(true).await;
     server.store("empty", b"");

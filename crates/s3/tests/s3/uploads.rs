@@ -202,3 +202,26 @@ async fn of_two_uploads_one_stores() {
     assert_eq!(relay.left(), 0);
     check(&bucket, "m", &content).await;
 }
+
+#[tokio::test]
+async fn the_first_bytes_may_come_last() {
+    let server = Server::start(true).await;
+    let bucket = bucket(server.address).await;
+    for length in [4, 1000, PART, PART + 1, 3 * PART + 7] {
+        let mut content = conformance::content(length);
+        let mut upload = bucket.upload("k", UploadOptions { head_last: true, ..small_parts() }).unwrap();
+        for piece in content.chunks(700_001) {
+            upload.write(piece).await.unwrap();
+        }
+        content[..4].copy_from_slice(b"head");
+        upload.finish_with_head(b"head").await.unwrap();
+        check(&bucket, "k", &content).await;
+    }
+    // Without having been kept, or where there is too little.
+    for (length, options) in [(2 * PART, small_parts()), (3, UploadOptions { head_last: true, ..small_parts() })] {
+        let mut upload = bucket.upload("k", options).unwrap();
+        upload.write(&vec![0; length]).await.unwrap();
+        assert!(matches!(upload.finish_with_head(b"head").await, Err(Error::InvalidOption { .. })), "{length}");
+    }
+    nothing_left(&server).await;
+}

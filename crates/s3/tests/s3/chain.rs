@@ -1,32 +1,37 @@
 //! Credentials, region and endpoint from the environment and from profiles, as AWS's tools find them.
 //!
-//! A process's environment is set before it begins: this program runs itself for each case, with `read` as its argument, against
-//! a server that answers whoever signs well.
-
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+//! A process's environment is set before it begins: the test runs this program again for each case, against a server that answers whoever
+//! signs well.
 
 use std::path::Path;
 
 use s3::{S3, S3Options};
-use server::{ACCESS_KEY, BUCKET, SECRET_KEY, Server};
 
-#[path = "../s3/relay.rs"]
-#[allow(dead_code, reason = "only listens here")]
-mod relay;
-#[path = "../s3/server.rs"]
-#[allow(dead_code, reason = "shared with the other tests")]
-mod server;
+use crate::{
+    relay::Relay,
+    server::{ACCESS_KEY, BUCKET, SECRET_KEY, Server},
+};
 
-#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() {
-    if std::env::args().nth(1).as_deref() == Some("read") {
-        let s3 = S3::new(S3Options::default()).await.unwrap();
-        match s3.bucket(BUCKET).unwrap().get_small("k", 100).await {
-            Ok(bytes) => println!("read {}", String::from_utf8_lossy(&bytes)),
-            Err(error) => println!("error {error}"),
-        }
+/// Set for the program that is run again.
+const CHILD: &str = "CLIP_TEST_S3_CHILD";
+/// Before what it says.
+const ANSWER: &str = "answer: ";
+
+/// What the program does when it is run again; nothing else.
+#[tokio::test]
+async fn as_a_child() {
+    if std::env::var_os(CHILD).is_none() {
         return;
     }
+    let s3 = S3::new(S3Options::default()).await.unwrap();
+    match s3.bucket(BUCKET).unwrap().get_small("k", 100).await {
+        Ok(bytes) => println!("{ANSWER}read {}", String::from_utf8_lossy(&bytes)),
+        Err(error) => println!("{ANSWER}error {error}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn environment_and_profiles_are_found() {
     let server = Server::start(true).await;
     server.store("k", b"content");
     let home = tempfile::tempdir().unwrap();
@@ -35,7 +40,7 @@ async fn main() {
     let keys = format!("aws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n");
     file("credentials", format!("[work]\n{keys}[broken]\naws_access_key_id = {ACCESS_KEY}\n"));
     file("config", "[profile work]\nregion = eu-north-1\n".to_owned());
-    let relay = relay::Relay::start(server.address).await;
+    let relay = Relay::start(server.address).await;
     let endpoint = format!("http://{}", relay.address);
     let direct = [("AWS_ACCESS_KEY_ID", ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", SECRET_KEY)];
 
@@ -54,14 +59,22 @@ async fn main() {
             None => assert!(said.contains("access denied") && said.contains("credentials"), "{case}: {said}"),
         }
     }
-    println!("ok: credentials, region and endpoint of the environment and of profiles");
 }
 
 async fn run(home: &Path, endpoint: &str, variables: Vec<(&str, &str)>) -> String {
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    command.arg("read").env_clear().env("HOME", home).env("AWS_ENDPOINT_URL", endpoint).env("AWS_EC2_METADATA_DISABLED", "true");
+    command
+        .args(["--exact", "chain::as_a_child", "--nocapture"])
+        .env_clear()
+        .env(CHILD, "1")
+        .env("HOME", home)
+        .env("AWS_ENDPOINT_URL", endpoint)
+        .env("AWS_EC2_METADATA_DISABLED", "true");
     command.envs(variables);
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    let said = String::from_utf8(output.stdout).unwrap();
+    // Among what the test harness says.
+    let answer = said.lines().find_map(|line| line.find(ANSWER).map(|at| &line[at + ANSWER.len()..]));
+    answer.unwrap_or_else(|| panic!("no answer: {said}")).to_owned()
 }
