@@ -86,7 +86,7 @@ pub async fn archive_image(
             Ok((format!("layer {} of {}", layer + 1, image.name).into(), forward))
         };
         let writer = files.pack(&mut open, &mut tree, packer, &progress)?;
-        progress.enter("archive");
+        last_chance(&progress)?;
         let parts = Carried { tree: &tree, manifest: &image.manifest, config: &image.config, fallback: options.fallback.as_deref() };
         let totals = Totals { file_bytes: files.bytes(), xattrs_dropped, start };
         let written = writer.finish(&parts)?;
@@ -111,7 +111,7 @@ pub async fn archive_directory(
         progress.begin("data", total);
         let (target, writer) = (output.name(), CarryingWriter::begin(output)?);
         let packed = directory::pack(&root, Packer::new(writer, options)?, &progress)?;
-        progress.enter("archive");
+        last_chance(&progress)?;
         let written = packed.writer.finish(&Carried { tree: &packed.tree, manifest: b"", config: b"", fallback: None })?;
         let totals = Totals { file_bytes: packed.file_bytes, xattrs_dropped: packed.xattrs_dropped, start };
         Ok(report(&root.display().to_string(), None, target, written, &totals, None))
@@ -143,12 +143,18 @@ pub async fn archive_archive(
             Ok((name, forward))
         };
         let writer = files.pack(&mut open, &mut tree, Packer::new(writer, options)?, &progress)?;
-        progress.enter("archive");
+        last_chance(&progress)?;
         let written = writer.finish(&Carried { tree: &tree, manifest: from.manifest(), config: from.config(), fallback: None })?;
         let totals = Totals { file_bytes: files.bytes(), xattrs_dropped: 0, start };
         Ok(report(&from.path().display().to_string(), None, target, written, &totals, None))
     };
     joined(tokio::task::spawn_blocking(work).await)
+}
+
+/// Enters the phase that whoever cancels waits for; who cancelled before it is heard here.
+fn last_chance(progress: &Progress) -> Result<(), Error> {
+    progress.enter("archive");
+    if progress.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
 }
 
 fn failed(name: &Path, source: LayerError) -> Error {

@@ -35,7 +35,7 @@ pub(super) fn run(args: &ArchiveArgs, global: &Global) -> Result<ExitCode> {
         let host = if let ImageName::Registry(reference) = &name { Some(reference.repository().host()) } else { None };
         let registry = args.registry.registry(host)?;
         let image = Arc::new(Image::resolve(&name, args.platform.as_ref(), &registry, None).await?);
-        let layer_dir = Some(layer_dir(args.cache_dir.as_deref())?);
+        let layer_dir = layer_dir(args.cache_dir.as_deref());
         let layers = IndexOptions { checkpoint_bytes: CHECKPOINT_BYTES, jobs: pack.jobs, overwrite: args.force, layer_dir };
         Ok(image::archive_image(image, out, &ArchiveOptions { layers, pack, fallback: None }, progress).await?)
     })?;

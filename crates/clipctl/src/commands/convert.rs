@@ -54,7 +54,7 @@ fn to_v2(args: &ConvertArgs, global: &Global, from: &Archive) -> Result<Told> {
     let name: ImageName = given.parse()?;
     let host = if let ImageName::Registry(reference) = &name { Some(reference.repository().host()) } else { None };
     let registry = args.registry.registry(host)?;
-    let layer_dir = Some(layer_dir(args.cache_dir.as_deref())?);
+    let layer_dir = layer_dir(args.cache_dir.as_deref());
     let options = IndexOptions { checkpoint_bytes: CHECKPOINT_BYTES, jobs: jobs(args.pack.jobs), overwrite: args.force, layer_dir };
     let report = long_work::run(args.quiet || global.json, async |progress| {
         let image = Image::resolve(&name, args.platform.as_ref(), &registry, None).await?;

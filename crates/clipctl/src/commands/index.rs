@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use backend::Reference;
 use image::{Image, ImageName, IndexOptions, Report};
 
@@ -36,7 +36,7 @@ pub(super) fn run(args: &IndexArgs, global: &Global) -> Result<ExitCode> {
         checkpoint_bytes: (args.checkpoint_mib * f64::from(1 << 20)) as u32,
         jobs: jobs(args.jobs),
         overwrite: args.force,
-        layer_dir: Some(layer_dir(args.cache_dir.as_deref())?),
+        layer_dir: layer_dir(args.cache_dir.as_deref()),
     };
     let report = long_work::run(args.quiet || global.json, async |progress| {
         let image = Image::resolve(&name, args.platform.as_ref(), &registry, storage_image.as_ref()).await?;
@@ -66,12 +66,18 @@ pub(super) fn jobs(given: Option<u16>) -> usize {
     given.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from).min(JOBS_MAX), usize::from)
 }
 
-/// Where layers are kept. Without a directory to write to, indexing works all the same.
-pub(super) fn layer_dir(given: Option<&Path>) -> Result<PathBuf> {
+/// Where layers are kept; nowhere, where no directory can be made: indexing works all the same.
+pub(super) fn layer_dir(given: Option<&Path>) -> Option<PathBuf> {
     let dir = cache_dir(given).join("layers");
-    std::fs::create_dir_all(&dir)
-        .with_context(|| format!("make the cache directory {} (choose another with --cache-dir)", dir.display()))?;
-    Ok(dir)
+    // A directory that is there need not be one that can be written; access(2) knows filesystems that are read-only.
+    let made = std::fs::create_dir_all(&dir).and_then(|()| Ok(rustix::fs::access(&dir, rustix::fs::Access::WRITE_OK)?));
+    match made {
+        Ok(()) => Some(dir),
+        Err(error) => {
+            tracing::warn!("{}: {error}; what is learned of layers is not kept (choose another directory with --cache-dir)", dir.display());
+            None
+        }
+    }
 }
 
 pub(super) fn summary(report: &Report) -> String {

@@ -1,6 +1,7 @@
 //! Full fidelity: what a mount shows is what a full unpack of the same image leaves on disk, entry by entry, field by field.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 
 use serde_json::Value;
 
@@ -87,15 +88,27 @@ const EXCEPTIONS: &[(&str, &str, &[&str])] = &[
     ("xattr-size", "odd-xattr_large", &["-file 0644 /xattrs/65536 1 user.max", "+file 0644 /xattrs/65536 1"]),
 ];
 
+/// v2: the layers, where they lie.
 #[test]
-fn every_image_is_as_its_full_unpack() {
+fn every_indexed_image_is_as_its_full_unpack() {
+    every_image_is_as_its_full_unpack("index");
+}
+
+/// v1: the layers, flattened and packed.
+#[test]
+fn every_archived_image_is_as_its_full_unpack() {
+    every_image_is_as_its_full_unpack("archive");
+}
+
+fn every_image_is_as_its_full_unpack(command: &str) {
     let (bench, mut wrong, mut entries) = (Bench::new(), Vec::new(), 0);
     for (image, expected) in IMAGES {
         let reference = match *image {
             "python" | "torture" => format!("{}/{image}:latest", registry()),
             odd => format!("oci:{}:latest", layout(odd).display()),
         };
-        let archive = bench.index(&reference, image);
+        let archive = bench.path(&format!("{image}.clip"));
+        bench.ok([OsStr::new(command), reference.as_ref(), "-o".as_ref(), archive.as_ref(), "--quiet".as_ref()]);
         let mount = bench.mount(&archive, &format!("mnt-{image}"));
         let ours = list(mount.path());
         entries += ours.len();

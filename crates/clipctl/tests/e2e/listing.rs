@@ -39,7 +39,7 @@ fn tree(root: &Path, options: &[&str]) -> Listing {
 /// some directories, and containers/storage, where it takes the image, has theirs; bsdtar does to those that a later layer adds to.
 #[track_caller]
 pub fn truth(image: &str, tool: &str) -> Listing {
-    let dir = std::env::var("CLIP_TEST_TRUTH").expect("CLIP_TEST_TRUTH is set by scripts/test");
+    let dir = truths();
     let load = |tool: &str| std::fs::read_to_string(Path::new(&dir).join(image).join(format!("{tool}.jsonl"))).map(|text| parse(&text));
     let mut tree = load(tool).unwrap_or_else(|e| panic!("{dir}/{image}/{tool}.jsonl: {e} (scripts/truth makes it)"));
     let second = load("overlay").unwrap_or_default();
@@ -56,6 +56,28 @@ pub fn truth(image: &str, tool: &str) -> Listing {
 fn parse(lines: &str) -> Listing {
     let entries = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     entries.map(|entry| (entry["path"].as_str().unwrap().to_owned(), entry)).collect()
+}
+
+/// Reads all files below a directory of a mount; their contents must be those of the image's full unpack.
+#[track_caller]
+pub fn assert_contents(image: &str, mount: &Path, dir: &str) {
+    let hashes = |tree: Listing| -> BTreeMap<String, Value> {
+        let files = tree.into_iter().filter(|(_, entry)| entry["type"] == "file");
+        files.map(|(path, entry)| (path, entry["sha256"].clone())).collect()
+    };
+    let file = Path::new(&truths()).join(image).join("umoci.jsonl");
+    // Only what is compared is parsed, as torture has 26,000 entries.
+    let above = format!(r#"{{"path": "/{dir}/"#);
+    let text = std::fs::read_to_string(file).unwrap();
+    let lines: String = text.lines().filter_map(|line| Some(format!("{{\"path\": \"/{}\n", line.strip_prefix(&above)?))).collect();
+    let (theirs, ours) = (hashes(parse(&lines)), hashes(list(&mount.join(dir))));
+    let wrong: Vec<&String> = theirs.keys().filter(|path| ours.get(*path) != theirs.get(*path)).collect();
+    assert!(wrong.is_empty() && theirs.len() == ours.len() && !theirs.is_empty(), "{image}/{dir}: {wrong:?} of {} files", ours.len());
+}
+
+/// Where the truths are.
+fn truths() -> String {
+    std::env::var("CLIP_TEST_TRUTH").expect("CLIP_TEST_TRUTH is set by scripts/test")
 }
 
 /// Each difference as `PATH FIELD`, `+PATH` and `-PATH`, with what either side says. Where the truth's mtime is null, the image says nothing:

@@ -5,14 +5,24 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends where it stands")]
 
+mod cached;
+mod carried;
 mod cli;
 mod codecs;
 mod damaged;
 mod extract;
 mod fidelity;
+mod forge;
+mod forged;
 mod hostile;
+mod interrupted;
 mod kernel;
 mod listing;
 mod mounts;
+mod outages;
+mod proxy;
+mod redirects;
 mod registries;
+mod service;
+mod snapshots;
 mod support;

@@ -9,7 +9,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Bench, Mount, bounded, eventually, registry, said, sh};
+use crate::listing::truth;
+use crate::support::{Bench, Mount, bounded, eventually, layout, registry, said, sh};
 
 /// The sha256 of all files below a directory, as one.
 fn sum(dir: &Path) -> String {
@@ -273,4 +274,67 @@ fn an_overlay_lies_on_it() {
          rm '{base}/merged/etc/issue'; chroot '{base}/merged' python3 -c 'print(1)'
          test \"$(wc -l < '{base}/merged/etc/debian_version')\" = 2; test ! -e '{base}/merged/etc/issue'; test -e '{lower}/etc/issue'"
     ));
+}
+
+/// Reads files in pieces, in an order of its own, and prints the sha256 of each: `direct` past the kernel's cache, `mmap` by page faults.
+const IN_PIECES: &str = r#"
+import hashlib, mmap, os, random, sys
+way, buffer, pick = sys.argv[1], mmap.mmap(-1, 1 << 20), random.Random(1)
+for path in sys.argv[2:]:
+    file = os.open(path, os.O_RDONLY | (os.O_DIRECT if way == "direct" else 0))
+    size, pieces, at = os.fstat(file).st_size, [], 0
+    while at < size:
+        pieces.append((at, pick.choice([4096, 12288, 131072, 1 << 20])))
+        at += pieces[-1][1]
+    pick.shuffle(pieces)
+    whole = bytearray(size)
+    mapped = mmap.mmap(file, size, mmap.MAP_PRIVATE, mmap.PROT_READ) if way == "mmap" and size else None
+    for at, length in pieces:
+        if mapped:
+            whole[at:at + length] = mapped[at:at + length]
+            continue
+        count = os.preadv(file, [memoryview(buffer)[:length]], at)
+        assert count == min(length, size - at), f"{path} {at}+{length}: {count} bytes"
+        whole[at:at + count] = buffer[:count]
+    if not mapped:
+        assert os.preadv(file, [memoryview(buffer)[:4096]], (size + 4095) & ~4095) == 0, f"{path}: bytes behind the end"
+    print(hashlib.sha256(whole).hexdigest())
+    os.close(file)
+"#;
+
+#[test]
+fn direct_and_mapped_reads_are_right() {
+    const DIRS: [&str; 3] = ["/large/", "/sparse/", "/types/size-"];
+    let bench = Bench::new();
+    let archive = bench.index(&format!("oci:{}", layout("torture").display()), "torture");
+    let mut files = truth("torture", "umoci");
+    files.retain(|path, e| e["type"] == "file" && DIRS.iter().any(|dir| path.starts_with(dir)) && e["size"].as_u64() < Some(8 << 20));
+    let expected: String = files.values().map(|e| format!("{}\n", e["sha256"].as_str().unwrap())).collect();
+    assert!(files.len() > 30 && files.values().any(|e| e["size"].as_u64() > Some(4 << 20)));
+    // Each way has a mount of its own: what one has read, the kernel does not keep for the other.
+    for way in ["direct", "mmap"] {
+        let mount = bench.mount(&archive, way);
+        let paths = files.keys().map(|path| mount.path().join(&path[1..]));
+        let output = bounded("python3").args(["-c", IN_PIECES, way]).args(paths).output().unwrap();
+        assert_eq!(said(&output), expected, "{way}: {:?}", files.keys().collect::<Vec<_>>());
+    }
+}
+
+/// README: a mount by root honours set-user-id bits and device nodes, and everybody may enter it; `--nosuid` shows both and honours neither.
+#[test]
+fn set_user_id_bits_and_devices_are_honoured_unless_nosuid() {
+    let bench = Bench::new();
+    let archive = python(&bench);
+    for (flags, honoured) in [(&[][..], true), (&["--nosuid"], false)] {
+        let (mount, _) = bench.mount_with(&archive, if honoured { "mnt" } else { "nosuid" }, flags);
+        let at = mount.path().display();
+        let shown = sh(&format!("stat -c '%A %t:%T' '{at}/usr/bin/passwd' '{at}/dev/zero'"));
+        assert_eq!(shown, "-rwsr-xr-x 0:0\ncrw-rw-rw- 1:5\n", "they are shown in either case");
+        // Only who is root by passwd's bit can look into /etc/shadow, where it says that nobody is locked.
+        let status = sh(&format!("chroot --userspec=nobody:nogroup '{at}' passwd -S nobody"));
+        assert_eq!(status.starts_with("nobody L "), honoured, "{flags:?}: {status}");
+        let zeros = bounded("head").args(["-c", "4"]).arg(mount.path().join("dev/zero")).output().unwrap();
+        assert_eq!(zeros.stdout == [0; 4], honoured, "{flags:?}: {}", said(&zeros));
+        assert_eq!(said(&zeros).contains("Permission denied"), !honoured, "{flags:?}: {}", said(&zeros));
+    }
 }

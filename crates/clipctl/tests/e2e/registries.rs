@@ -1,150 +1,18 @@
 //! Registries: with logins, with TLS, with faults. What nothing real produces on demand, a proxy of ours makes of the real registry's answers.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::Write;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
+use crate::proxy::{Fault, Head, Proxy};
 use crate::support::{Bench, Mount, bounded, registry, registry_with_login, registry_with_tls, said};
-
-/// What a proxy does to the answer to a GET of a blob.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Fault {
-    None,
-    /// Ignores Range.
-    NoRanges,
-    /// 429 with Retry-After: 1.
-    TooMany,
-    /// 500.
-    Broken,
-    /// Half of the body, then the connection ends.
-    Cut,
-    /// A byte of the body is another.
-    Wrong,
-    /// A page of HTML.
-    Page,
-    /// 404.
-    Gone,
-}
-
-/// A proxy before the real registry. `fault` says what happens to the n-th GET of a blob.
-struct Proxy {
-    address: String,
-    blobs: Arc<AtomicUsize>,
-    /// When the first tokens were asked for, if tokens are wanted.
-    tokens: Arc<AtomicUsize>,
-}
-
-type Faults = Arc<Mutex<Box<dyn FnMut(usize) -> Fault + Send>>>;
-
-impl Proxy {
-    fn start(token_seconds: Option<u64>, fault: impl FnMut(usize) -> Fault + Send + 'static) -> Proxy {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let (blobs, tokens) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let faults: Faults = Arc::new(Mutex::new(Box::new(fault)));
-        let proxy = Proxy { address: address.clone(), blobs: Arc::clone(&blobs), tokens: Arc::clone(&tokens) };
-        let upstream = registry();
-        std::thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                let (faults, blobs, tokens) = (Arc::clone(&faults), Arc::clone(&blobs), Arc::clone(&tokens));
-                let (address, upstream) = (address.clone(), upstream.clone());
-                std::thread::spawn(move || {
-                    let _ = serve(client, &upstream, &address, token_seconds, &tokens, &blobs, &faults);
-                });
-            }
-        });
-        proxy
-    }
-}
-
-/// One request, answered, and the connection closed.
-fn serve(
-    mut client: TcpStream,
-    upstream: &str,
-    address: &str,
-    token_seconds: Option<u64>,
-    tokens: &AtomicUsize,
-    blobs: &AtomicUsize,
-    faults: &Faults,
-) -> std::io::Result<()> {
-    let mut reader = BufReader::new(client.try_clone()?);
-    let mut head = Vec::new();
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        if line == "\r\n" {
-            break;
-        }
-        head.push(line);
-    }
-    let is_blob = head[0].starts_with("GET") && head[0].contains("/blobs/");
-    if let Some(seconds) = token_seconds {
-        let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
-        if head[0].starts_with("GET /token?") {
-            assert!(
-                head[0].contains("scope=repository%3Apython%3Apull") || head[0].contains("scope=repository:python:pull"),
-                "{}",
-                head[0]
-            );
-            tokens.fetch_add(1, Ordering::SeqCst);
-            let body = format!(r#"{{"token":"t{}","expires_in":{seconds}}}"#, now());
-            return write!(
-                client,
-                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-                body.len()
-            );
-        }
-        let bearer =
-            head.iter().find_map(|l| l.to_lowercase().strip_prefix("authorization: bearer t").map(|t| t.trim().parse::<u64>().unwrap()));
-        if bearer.is_none_or(|made| now() - made > seconds * 1000) {
-            let challenge = format!(r#"Bearer realm="http://{address}/token",service="test",scope="repository:python:pull""#);
-            return write!(
-                client,
-                "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: {challenge}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-            );
-        }
-    }
-    let fault = if is_blob { faults.lock().unwrap()(blobs.fetch_add(1, Ordering::SeqCst)) } else { Fault::None };
-    let short = |status: &str, more: &str, body: &str| {
-        format!("HTTP/1.1 {status}\r\n{more}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
-    };
-    match fault {
-        Fault::TooMany => return client.write_all(short("429 Too Many Requests", "Retry-After: 1\r\n", "").as_bytes()),
-        Fault::Broken => return client.write_all(short("500 Internal Server Error", "", "").as_bytes()),
-        Fault::Gone => return client.write_all(short("404 Not Found", "", "").as_bytes()),
-        Fault::Page => return client.write_all(short("200 OK", "Content-Type: text/html\r\n", "<html>sign in</html>").as_bytes()),
-        _ => {}
-    }
-    let mut server = TcpStream::connect(upstream)?;
-    for line in &head {
-        let name = line.to_lowercase();
-        let dropped = name.starts_with("connection:")
-            || name.starts_with("authorization:")
-            || (fault == Fault::NoRanges && name.starts_with("range:"));
-        if !dropped {
-            server.write_all(line.as_bytes())?;
-        }
-    }
-    server.write_all(b"Connection: close\r\n\r\n")?;
-    let mut answer = Vec::new();
-    server.read_to_end(&mut answer)?;
-    let body = answer.windows(4).position(|w| w == b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
-    match fault {
-        Fault::Cut => answer.truncate(body + (answer.len() - body) / 2),
-        Fault::Wrong => {
-            let middle = body + (answer.len() - body) / 2;
-            answer[middle] ^= 0x10;
-        }
-        _ => {}
-    }
-    client.write_all(&answer)
-}
 
 /// Reads numpy's files through a mount of the image behind the proxy, and compares with those read through the registry itself.
 #[track_caller]
@@ -160,21 +28,21 @@ fn reads_right(bench: &Bench, proxy: &Proxy) {
 }
 
 /// Only what the mount fetches is faulty: layers are indexed by whole GETs before.
-fn after_indexing(mut fault: impl FnMut(usize) -> Fault + Send) -> impl FnMut(usize) -> Fault + Send {
+fn after_indexing(mut fault: impl FnMut(usize) -> Fault + Send) -> impl FnMut(usize, &Head) -> Fault + Send {
     const LAYERS_AND_CONFIG: usize = 7;
-    move |n| if n < LAYERS_AND_CONFIG { Fault::None } else { fault(n - LAYERS_AND_CONFIG) }
+    move |n, _| if n < LAYERS_AND_CONFIG { Fault::None } else { fault(n - LAYERS_AND_CONFIG) }
 }
 
 #[test]
 fn a_registry_without_ranges_is_streamed_and_kept() {
-    let proxy = Proxy::start(None, |_| Fault::NoRanges);
+    let proxy = Proxy::start(None, |_, _| Fault::NoRanges);
     reads_right(&Bench::new(), &proxy);
 }
 
 #[test]
 fn refusals_resets_and_short_bodies_are_tried_again() {
     for fault in [Fault::TooMany, Fault::Broken, Fault::Cut] {
-        let proxy = Proxy::start(None, move |n| if n % 3 == 1 { fault } else { Fault::None });
+        let proxy = Proxy::start(None, move |n, _| if n % 3 == 1 { fault.clone() } else { Fault::None });
         reads_right(&Bench::new(), &proxy);
     }
 }
@@ -183,7 +51,7 @@ fn refusals_resets_and_short_bodies_are_tried_again() {
 fn retry_after_is_honoured() {
     let times = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&times);
-    let proxy = Proxy::start(None, move |n| {
+    let proxy = Proxy::start(None, move |n, _| {
         noted.lock().unwrap().push(Instant::now());
         if n == 0 { Fault::TooMany } else { Fault::None }
     });
@@ -202,13 +70,27 @@ fn wrong_bytes_are_asked_for_again_and_never_served() {
     let always = Proxy::start(None, after_indexing(|_| Fault::Wrong));
     let archive = bench.index(&format!("{}/python", always.address), "python");
     let mount = bench.mount(&archive, "mnt");
-    let failed = bounded("cat").arg(mount.path().join("usr/bin/python3.11")).output().unwrap();
-    assert!(!failed.status.success() && said(&failed).contains("Input/output error"), "{:?}", failed.status);
+    for _ in 0..3 {
+        let asked = always.blobs.load(Ordering::SeqCst);
+        let failed = bounded("cat").arg(mount.path().join("usr/bin/python3.11")).output().unwrap();
+        assert!(!failed.status.success() && said(&failed).contains("Input/output error"), "{:?}", failed.status);
+        assert!(always.blobs.load(Ordering::SeqCst) > asked, "a span that was given up is not asked for again");
+        let told = given_up(&bench);
+        assert!(!told.is_empty() && told.values().all(|lines| *lines == 1), "lines for each span: {told:?}");
+    }
+}
+
+/// What the log says of spans that were given up: how many lines for each (blob, span). It may say nothing else as an error.
+#[track_caller]
+fn given_up(bench: &Bench) -> BTreeMap<(String, u64), usize> {
     let log = fs::read_to_string(bench.path("cache/mount.log")).unwrap();
-    let lines: Vec<&str> = log.lines().filter(|l| l.contains("\"ERROR\"") && l.contains("sha256:")).collect();
-    let spans: std::collections::HashSet<&&str> = lines.iter().collect();
-    assert!(!lines.is_empty() && lines.iter().all(|l| l.contains("span")), "{log}");
-    assert_eq!(spans.len(), lines.len(), "one line for each span: {log}");
+    let mut told = BTreeMap::new();
+    for line in log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).filter(|line| line["level"] == "ERROR") {
+        let fields = &line["fields"];
+        assert!(fields["message"].as_str().unwrap().contains("giving up on this span"), "{line}");
+        *told.entry((fields["blob"].as_str().unwrap().to_owned(), fields["span"].as_u64().unwrap())).or_default() += 1;
+    }
+    told
 }
 
 #[test]
@@ -222,16 +104,16 @@ fn what_is_not_there_and_what_is_no_registry_is_said() {
     let start = Instant::now();
     assert!(index(&format!("{free}/python")).contains("unavailable"));
     assert!(start.elapsed() < Duration::from_secs(90));
-    let page = Proxy::start(None, |_| Fault::Page);
+    let page = Proxy::start(None, |_, _| Fault::Page);
     assert!(index(&format!("{}/python", page.address)).contains(&page.address));
-    let gone = Proxy::start(None, |n| if n > 0 { Fault::Gone } else { Fault::None });
+    let gone = Proxy::start(None, |n, _| if n > 0 { Fault::Gone } else { Fault::None });
     assert!(index(&format!("{}/python", gone.address)).contains("not found"));
     assert!(fs::read_dir(bench.path("")).unwrap().all(|e| e.unwrap().file_name() == "cache"), "a file was left behind");
 }
 
 #[test]
 fn tokens_are_renewed_while_mounted() {
-    let proxy = Proxy::start(Some(1), |_| Fault::None);
+    let proxy = Proxy::start(Some(1), |_, _| Fault::None);
     let bench = Bench::new();
     let archive = bench.index(&format!("{}/python", proxy.address), "python");
     let mount = bench.mount(&archive, "mnt");

@@ -86,10 +86,34 @@ impl Bench {
     /// Mounts an archive on `NAME`.
     #[track_caller]
     pub fn mount(&self, archive: &Path, name: &str) -> Mount {
+        self.mount_with(archive, name, &[]).0
+    }
+
+    /// Mounts an archive on `NAME` with more flags. Returns also what the command said, which is nothing when all is well.
+    #[track_caller]
+    pub fn mount_with(&self, archive: &Path, name: &str, flags: &[&str]) -> (Mount, String) {
         let target = self.path(name);
         std::fs::create_dir_all(&target).unwrap();
-        self.ok([OsStr::new("mount"), archive.as_ref(), target.as_ref()]);
-        Mount { target }
+        let output = self.clipctl([OsStr::new("mount"), archive.as_ref(), target.as_ref()]).args(flags).output().unwrap();
+        let mount = Mount { target };
+        assert!(output.status.success(), "{}", said(&output));
+        (mount, said(&output))
+    }
+
+    /// What a mount says of itself.
+    #[track_caller]
+    pub fn stats(&self, mount: &Mount) -> serde_json::Value {
+        serde_json::from_str(&self.ok(["stats".as_ref(), "--json".as_ref(), mount.path().as_os_str()])).unwrap()
+    }
+
+    /// Unmounts, and waits until the server has ended: what it did to the cache is done.
+    #[track_caller]
+    pub fn umount(&self, mount: Mount) {
+        // A zombie has no program: whoever inherits it may take a while to see to it.
+        let server = PathBuf::from(format!("/proc/{}/exe", self.stats(&mount)["pid"]));
+        self.ok(["umount".as_ref(), mount.path().as_os_str()]);
+        drop(mount);
+        eventually("the server's end", || std::fs::read_link(&server).is_err());
     }
 }
 
