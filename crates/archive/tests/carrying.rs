@@ -1,5 +1,7 @@
 //! v1 archives: what is written is read, at both ends.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod support;
 
 use archive::{Archive, ArchiveVersion, Carried, CarryingWriter, Content, FileOutput, Location, Source, Storage, Tree};
