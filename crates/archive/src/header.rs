@@ -192,6 +192,12 @@ impl Header {
         parse_record(record, file_bytes).map_err(HeaderError::Damaged)
     }
 
+    /// Reads the header of an archive of `file_bytes` bytes, if these are one: for who has no more than that of it. What it says of the rest is as good as
+    /// its checksum.
+    pub fn read(bytes: &[u8], file_bytes: u64) -> Option<Header> {
+        Header::parse(bytes, file_bytes).ok()
+    }
+
     /// The section of a kind.
     pub fn section(&self, kind: SectionKind) -> Option<&Section> {
         self.sections.iter().find(|s| s.kind == kind)

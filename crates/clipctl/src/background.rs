@@ -12,6 +12,7 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, Result};
 
 use crate::cli::{Global, MountArgs};
+use crate::located;
 use crate::opened::cache_dir;
 
 const READY: &str = "ready\n";
@@ -61,7 +62,11 @@ fn server_arguments(args: &MountArgs, global: &Global) -> Result<Vec<OsString>> 
         }
     }
     out.extend(args.registry.to_flags());
-    out.extend(["--".into(), absolute(&args.archive)?.into(), absolute(&args.mountpoint)?.into()]);
+    let archive = located::absolute(&args.archive).with_context(|| format!("resolve {}", args.archive.display()))?;
+    if let Some(file) = &global.config {
+        out.extend(["--config".into(), absolute(file)?.into()]);
+    }
+    out.extend(["--".into(), archive.into(), absolute(&args.mountpoint)?.into()]);
     Ok(out)
 }
 

@@ -33,12 +33,19 @@ pub(crate) struct Global {
     /// What to log: error, warn, info, debug, trace, or a filter such as read=debug
     #[arg(long, global = true, env = "CLIP_LOG", value_name = "LEVEL", default_value = "warn")]
     pub log_level: String,
+    /// File of configuration, above /etc/clip/*.yaml [env: CLIP_CONFIG=]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Index(IndexArgs),
     Archive(ArchiveArgs),
+    Pull(PullArgs),
+    /// List the images of the store
+    Images,
+    Rmi(RmiArgs),
     Convert(ConvertArgs),
     Mount(MountArgs),
     Umount(UmountArgs),
@@ -50,6 +57,9 @@ pub(crate) enum Command {
     Diff(DiffArgs),
     Stats(StatsArgs),
     Completions(CompletionsArgs),
+    /// Show the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
 }
 
 /// Where bytes are kept near.
@@ -103,6 +113,60 @@ pub(crate) struct IndexArgs {
     pub cache_dir: Option<PathBuf>,
     #[command(flatten)]
     pub registry: RegistryArgs,
+}
+
+/// Make an image's archive, unless the store has it, and print its id
+///
+/// The configuration (imageService.clipVersion, CLIP_VERSION) or --clip-version says which version: v1 carries the image's data, v2 points into its layers in the
+/// registry. If no v2 archive can be made, a v1 archive is made instead, and it is said so. `clipctl mount ID DIR` mounts it.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  clipctl mount $(clipctl pull python:3.12) /mnt/python
+  clipctl pull --clip-version v2 --no-fallback registry.example/app:latest")]
+pub(crate) struct PullArgs {
+    /// The image
+    pub image: String,
+    /// Platform of a multi-platform image: os/arch[/variant] [default: this machine's]
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<image::Platform>,
+    /// Version of the archive: v1 or v2 [default: as configured, else v1]
+    #[arg(long, value_name = "VERSION")]
+    pub clip_version: Option<String>,
+    /// Fail where no v2 archive can be made
+    #[arg(long)]
+    pub no_fallback: bool,
+    /// Level of zstd, for v1 [default: as configured, else 9]
+    #[arg(long, value_name = "N")]
+    pub level: Option<u32>,
+    /// KiB of uncompressed data that are compressed, fetched and verified as one, for v1 [default: as configured, else 1024]
+    #[arg(long, value_name = "N")]
+    pub span_kib: Option<u32>,
+    /// Make it anew, also if the store has it
+    #[arg(long)]
+    pub force: bool,
+    /// Print nothing but the id, and errors
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Directory of the cache, where what was learned of layers is kept [default: as for mount]
+    #[arg(long, env = "CLIP_CACHE_DIR", value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+}
+
+/// Remove images from the store
+#[derive(Debug, Args)]
+pub(crate) struct RmiArgs {
+    /// Their ids, or the beginnings of those
+    #[arg(required = true, value_name = "ID")]
+    pub ids: Vec<String>,
+}
+
+/// What to do with the configuration.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print the configuration that holds, and where each value comes from; secrets are masked
+    Show,
 }
 
 /// How data is packed.
@@ -161,13 +225,13 @@ pub(crate) struct ConvertArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   clipctl archive debian:12 -o debian.clip
-  clipctl archive /srv/rootfs -o rootfs.clip
+  clipctl archive /srv/rootfs -o s3://archives/rootfs.clip
   clipctl archive --level 19 dir:rootfs -o rootfs.clip")]
 pub(crate) struct ArchiveArgs {
     /// The image or the directory
     pub source: String,
-    /// The archive to write
-    #[arg(short, long, value_name = "FILE")]
+    /// The archive to write: a file, or s3://bucket/key
+    #[arg(short, long, value_name = "FILE|URL")]
     pub output: PathBuf,
     /// Platform of a multi-platform image: os/arch[/variant] [default: this machine's]
     #[arg(long, value_name = "PLATFORM")]

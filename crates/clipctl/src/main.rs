@@ -6,12 +6,14 @@
 mod background;
 mod cli;
 mod commands;
+mod located;
 mod logging;
 mod long_work;
 mod mount_helper;
 mod opened;
 mod output;
 mod registry_args;
+mod settings;
 mod size;
 mod tree_walk;
 

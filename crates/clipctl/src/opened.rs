@@ -1,7 +1,7 @@
 //! An archive, open for reading its files: the way of a read, put together.
 //!
 //! ```text
-//! Archive (index, spans) -> Reader -> Cache -> Blob: a local file, or Retry(Limit(Counted(registry)))
+//! Archive (index, spans) -> Reader -> Cache -> Blob: a local file, or Retry(Limit(Counted(registry or S3)))
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use archive::{Archive, Location, Storage, Stream};
-use backend::{Blob, Counted, FileBlob, Registry, Repository, Traffic};
+use backend::{Blob, Counted, FileBlob, Registry, Repository, Slice, Traffic};
 use cache::Cache;
 use read::{ReadOptions, Reader};
 use tokio::runtime::Runtime;
 
-use crate::cli::CacheArgs;
+use crate::cli::{CacheArgs, Global};
+use crate::located::Located;
 use crate::registry_args::RegistryArgs;
 
 /// An archive with all that is needed to read its files.
@@ -28,11 +29,19 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// Opens the archive at `path`. Nothing is fetched yet.
-    pub fn open(path: &Path, cache: &CacheArgs, registry: &RegistryArgs, runtime: &Runtime, options: ReadOptions) -> Result<Opened> {
-        let archive = Arc::new(Archive::open(path)?);
+    /// Opens the archive that `name` names. Of its data nothing is fetched yet.
+    pub fn open(
+        name: &Path,
+        global: &Global,
+        cache: &CacheArgs,
+        registry: &RegistryArgs,
+        runtime: &Runtime,
+        options: ReadOptions,
+    ) -> Result<Opened> {
+        let located = Located::open(name, global, cache.cache_dir.as_deref(), runtime)?;
         let cache_dir = cache_dir(cache.cache_dir.as_deref());
-        let blobs = Blobs::open(&archive, registry)?;
+        let blobs = Blobs::open(&located, registry)?;
+        let archive = located.archive;
         let store = open_cache(&cache_dir.join("data"), cache.cache_size)?;
         let reader = Reader::new(Arc::clone(&archive), blobs.blobs, store, runtime.handle().clone(), options)?;
         Ok(Opened { archive, reader: Arc::new(reader), traffic: blobs.traffic, cache_dir, files: blobs.files })
@@ -62,7 +71,8 @@ pub(crate) struct Blobs {
 
 impl Blobs {
     /// The header alone decides where the blobs are.
-    pub fn open(archive: &Archive, args: &RegistryArgs) -> Result<Blobs> {
+    pub fn open(located: &Located, args: &RegistryArgs) -> Result<Blobs> {
+        let archive = &located.archive;
         let registry = match archive.storage() {
             Storage::Registry { host, repository } => {
                 let way = args.registry(Some(host))?;
@@ -70,21 +80,26 @@ impl Blobs {
             }
             Storage::Files | Storage::Archive => None,
         };
-        let traffic = registry.as_ref().map_or_else(Arc::default, |(way, _)| Arc::clone(way.traffic()));
+        let traffic = match (&registry, &located.remote) {
+            (Some((way, _)), _) => Arc::clone(way.traffic()),
+            (None, Some((_, traffic))) => Arc::clone(traffic),
+            (None, None) => Arc::default(),
+        };
         let mut files = Vec::new();
-        let blobs = archive.streams().iter().map(|stream| blob(archive, stream, registry.as_ref(), &traffic, &mut files));
+        let blobs = archive.streams().iter().map(|stream| blob(located, stream, registry.as_ref(), &traffic, &mut files));
         let blobs = blobs.collect::<Result<_>>()?;
         Ok(Blobs { blobs, traffic, files })
     }
 }
 
 fn blob(
-    archive: &Archive,
+    located: &Located,
     stream: &Stream,
     registry: Option<&(Registry, Repository)>,
     traffic: &Arc<Traffic>,
     files: &mut Vec<PathBuf>,
 ) -> Result<Arc<dyn Blob>> {
+    let archive = &located.archive;
     let mut file = |path: &Path, offset: u64| -> Result<Arc<dyn Blob>> {
         let blob = FileBlob::open(path, offset, stream.blob_size)
             .with_context(|| format!("open the data of {} (was the image moved?)", archive.path().display()))?;
@@ -93,16 +108,19 @@ fn blob(
     };
     match (&stream.location, registry) {
         (Location::File { path, offset }, _) => file(Path::new(path), *offset),
-        (Location::Archive { offset }, _) => file(archive.path(), *offset),
+        (Location::Archive { offset }, _) => match &located.remote {
+            Some((object, _)) => Ok(Arc::new(Slice::new(Arc::clone(object), *offset, stream.blob_size)?)),
+            None => file(archive.path(), *offset),
+        },
         (Location::Registry, Some((registry, repository))) => Ok(registry.open(repository, &stream.blob, stream.blob_size)),
         (Location::Registry, None) => anyhow::bail!("{} does not name its registry", archive.path().display()),
     }
 }
 
-/// The directory of caches: as given, or the system's for root and the user's for others.
+/// The directory of caches: as given by flag or environment, or the system's for root and the user's for others.
 pub(crate) fn cache_dir(given: Option<&Path>) -> PathBuf {
-    if let Some(dir) = given {
-        return dir.into();
+    if let Some(dir) = given.map(PathBuf::from).or_else(|| std::env::var_os("CLIP_CACHE_DIR").map(PathBuf::from)) {
+        return dir;
     }
     if rustix::process::geteuid().is_root() {
         return "/var/cache/clip".into();

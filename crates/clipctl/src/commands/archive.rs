@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use ::archive::FileOutput;
+use ::archive::{FileOutput, Output};
 use anyhow::{Result, bail};
 use image::{ArchiveOptions, ArchiveReport, Image, ImageName, IndexOptions};
 use pack::PackOptions;
+use store::{Place, S3Output};
 
 use super::index::{check_output, jobs, layer_dir};
 use crate::cli::{ArchiveArgs, Global, PackArgs};
+use crate::settings::Settings;
 use crate::{long_work, output, size};
 
 /// Spacing of the checkpoints in what is learned of layers: that of `clipctl index`, whose layers are then known.
@@ -23,11 +25,14 @@ enum Source {
 }
 
 pub(super) fn run(args: &ArchiveArgs, global: &Global) -> Result<ExitCode> {
-    check_output(&args.output, args.force)?;
+    let target: Place = args.output.to_str().map_or_else(|| Ok(Place::File(args.output.clone())), str::parse)?;
+    if let Place::File(path) = &target {
+        check_output(path, args.force)?;
+    }
     let source = source(&args.source)?;
     let pack = pack_options(&args.pack);
-    let out = Box::new(FileOutput::create(&args.output, args.force)?);
     let report = long_work::run(args.quiet || global.json, async |progress| {
+        let out = output_to(&target, args.force, global).await?;
         let name = match source {
             Source::Directory(root) => return Ok(image::archive_directory(root, out, pack, progress).await?),
             Source::Image(name) => name,
@@ -45,6 +50,20 @@ pub(super) fn run(args: &ArchiveArgs, global: &Global) -> Result<ExitCode> {
         output::print(&summary(&report))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where the archive goes. Fails early where that cannot be written.
+async fn output_to(target: &Place, overwrite: bool, global: &Global) -> Result<Box<dyn Output + Send>> {
+    Ok(match target {
+        Place::File(path) => Box::new(FileOutput::create(path, overwrite)?),
+        Place::S3(location) => {
+            let bucket = Settings::load(global, Vec::new())?.s3().await?.bucket(location.bucket())?;
+            if !overwrite && bucket.exists(location.key()).await? {
+                bail!("{location} is there already (--force overwrites it)");
+            }
+            Box::new(S3Output::create(&bucket, location, overwrite)?)
+        }
+    })
 }
 
 /// How the arguments say to pack.

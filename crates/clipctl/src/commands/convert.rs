@@ -11,14 +11,16 @@ use super::archive::{CHECKPOINT_BYTES, pack_options};
 use super::index::{check_output, jobs, layer_dir};
 use super::{archive, index};
 use crate::cli::{ConvertArgs, Global};
-use crate::opened::Blobs;
+use crate::located::Located;
+use crate::opened::{Blobs, runtime};
 use crate::{long_work, output};
 
 pub(super) fn run(args: &ConvertArgs, global: &Global) -> Result<ExitCode> {
     check_output(&args.output, args.force)?;
-    let from = Arc::new(Archive::open(&args.archive)?);
+    let located = Located::open(&args.archive, global, args.cache_dir.as_deref(), &runtime()?)?;
+    let from = Arc::clone(&located.archive);
     let (told, document) = match from.version() {
-        ArchiveVersion::V2 => to_v1(args, global, &from)?,
+        ArchiveVersion::V2 => to_v1(args, global, &located)?,
         ArchiveVersion::V1 => to_v2(args, global, &from)?,
     };
     if global.json {
@@ -32,14 +34,14 @@ pub(super) fn run(args: &ConvertArgs, global: &Global) -> Result<ExitCode> {
 /// What is printed for people and for machines.
 type Told = (String, serde_json::Value);
 
-fn to_v1(args: &ConvertArgs, global: &Global, from: &Arc<Archive>) -> Result<Told> {
+fn to_v1(args: &ConvertArgs, global: &Global, located: &Located) -> Result<Told> {
     if args.image.is_some() {
         bail!("--image is for v1 archives; {} is v2 and says itself where its layers are", args.archive.display());
     }
     let out = Box::new(FileOutput::create(&args.output, args.force)?);
     let report = long_work::run(args.quiet || global.json, async |progress| {
-        let blobs = Blobs::open(from, &args.registry)?.blobs;
-        Ok(image::archive_archive(Arc::clone(from), blobs, out, pack_options(&args.pack), progress).await?)
+        let blobs = Blobs::open(located, &args.registry)?.blobs;
+        Ok(image::archive_archive(Arc::clone(&located.archive), blobs, out, pack_options(&args.pack), progress).await?)
     })?;
     Ok((archive::summary(&report), serde_json::to_value(&report)?))
 }

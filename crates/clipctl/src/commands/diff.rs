@@ -42,7 +42,7 @@ struct Difference {
 
 pub(super) fn run(args: &DiffArgs, global: &Global) -> Result<ExitCode> {
     let runtime = runtime()?;
-    let open = |path| Opened::open(path, &args.cache, &args.registry, &runtime, read::ReadOptions::default());
+    let open = |path| Opened::open(path, global, &args.cache, &args.registry, &runtime, read::ReadOptions::default());
     let (a, b) = (open(&args.a)?, open(&args.b)?);
     let mut differ =
         Differ { a: &a, b: &b, content: !args.metadata, runtime: &runtime, links: HashMap::new(), found: Comparison::default() };

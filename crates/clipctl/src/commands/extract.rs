@@ -38,7 +38,7 @@ struct Extracted {
 pub(super) fn run(args: &ExtractArgs, global: &Global) -> Result<ExitCode> {
     raise_descriptor_limit();
     let runtime = runtime()?;
-    let opened = Opened::open(&args.archive, &args.cache, &args.registry, &runtime, read::ReadOptions::default())?;
+    let opened = Opened::open(&args.archive, global, &args.cache, &args.registry, &runtime, read::ReadOptions::default())?;
     let index = opened.archive.index();
     let top = open_top(args)?;
     let bar = bar(index.inodes(), global.json);

@@ -8,10 +8,12 @@ use seek::{Codec, Restart};
 use serde_json::{Value, json};
 
 use crate::cli::{Global, InspectArgs};
+use crate::located::Located;
+use crate::opened::runtime;
 use crate::{output, size};
 
 pub(super) fn run(args: &InspectArgs, global: &Global) -> Result<ExitCode> {
-    let archive = Archive::open(&args.archive)?;
+    let archive = Located::open(&args.archive, global, None, &runtime()?)?.archive;
     let document = describe(&archive);
     if global.json {
         output::json(&document)?;

@@ -8,11 +8,13 @@ use archive::{Archive, Index, Node, NodeKind};
 use serde_json::{Value, json};
 
 use crate::cli::{Global, LsArgs};
+use crate::located::Located;
+use crate::opened::runtime;
 use crate::output;
 use crate::tree_walk::{Step, Walk, resolve};
 
 pub(super) fn run(args: &LsArgs, global: &Global) -> Result<ExitCode> {
-    let archive = Archive::open(&args.archive)?;
+    let archive = Located::open(&args.archive, global, None, &runtime()?)?.archive;
     let index = archive.index();
     let path = args.path.as_os_str().as_bytes();
     let node = resolve(index, path)?;

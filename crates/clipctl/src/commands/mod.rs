@@ -3,13 +3,16 @@
 mod archive;
 mod cat;
 mod completions;
+mod config;
 mod convert;
 mod diff;
 mod extract;
+mod images;
 mod index;
 mod inspect;
 mod ls;
 mod mount;
+mod pull;
 mod stats;
 mod umount;
 mod verify;
@@ -34,9 +37,13 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Umount(args) => umount::run(&args),
         Command::Inspect(args) => inspect::run(&args, &global),
         Command::Ls(args) => ls::run(&args, &global),
-        Command::Cat(args) => cat::run(&args),
+        Command::Cat(args) => cat::run(&args, &global),
         Command::Extract(args) => extract::run(&args, &global),
         Command::Verify(args) => verify::run(&args, &global),
+        Command::Pull(args) => pull::run(&args, &global),
+        Command::Images => images::list(&global),
+        Command::Rmi(args) => images::remove(&args, &global),
+        Command::Config(command) => config::run(&command, &global),
         Command::Convert(args) => convert::run(&args, &global),
         Command::Diff(args) => diff::run(&args, &global),
         Command::Stats(args) => stats::run(&args, &global),

@@ -25,7 +25,7 @@ pub(super) fn run(args: &MountArgs, global: &Global) -> Result<ExitCode> {
     let runtime = opened::runtime()?;
     let deadline = Duration::from_secs(args.read_timeout);
     let options = ReadOptions { deadline, ..ReadOptions::default() };
-    let opened = Opened::open(&args.archive, &args.cache, &args.registry, &runtime, options)?;
+    let opened = Opened::open(&args.archive, global, &args.cache, &args.registry, &runtime, options)?;
     let traffic = Arc::clone(&opened.traffic);
     let options = MountOptions {
         nonempty: args.nonempty,

@@ -11,6 +11,7 @@ use seek::{Decoder, Restart, decode_span};
 use serde::Serialize;
 
 use crate::cli::{Global, VerifyArgs};
+use crate::located::Located;
 use crate::opened::{Blobs, runtime};
 use crate::tree_walk::{Step, Walk};
 use crate::{output, size};
@@ -30,20 +31,21 @@ struct Verified {
 }
 
 pub(super) fn run(args: &VerifyArgs, global: &Global) -> Result<ExitCode> {
-    let archive = Archive::open(&args.archive)?;
+    let runtime = runtime()?;
+    let located = Located::open(&args.archive, global, None, &runtime)?;
+    let archive = &located.archive;
     archive.verify_pages()?;
     let mut verified = Verified { deep: args.deep, ..Verified::default() };
-    tree(&archive, &mut verified)?;
+    tree(archive, &mut verified)?;
     for id in 0..archive.windows() {
         archive.window(WindowId(id))?;
         verified.windows += 1;
     }
     if args.deep {
-        let blobs = Blobs::open(&archive, &args.registry)?;
-        let runtime = runtime()?;
+        let blobs = Blobs::open(&located, &args.registry)?;
         for (i, blob) in blobs.blobs.iter().enumerate() {
             let id = StreamId(i as u16);
-            runtime.block_on(deep(&archive, id, blob, &mut verified)).with_context(|| format!("check {}", blob.name()))?;
+            runtime.block_on(deep(archive, id, blob, &mut verified)).with_context(|| format!("check {}", blob.name()))?;
         }
     }
     if global.json {

@@ -1,0 +1,60 @@
+//! `clipctl images` and `clipctl rmi`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::cli::{Global, RmiArgs};
+use crate::opened::runtime;
+use crate::settings::Settings;
+use crate::{output, size};
+
+/// Digits of an id that people are shown: enough to name it.
+const SHOWN_DIGITS: usize = 12;
+
+pub(super) fn list(global: &Global) -> Result<ExitCode> {
+    let settings = Settings::load(global, Vec::new())?;
+    let records = runtime()?.block_on(async { anyhow::Ok(settings.store().await?.list().await?) })?;
+    if global.json {
+        output::json(&records)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut out = format!("{:<SHOWN_DIGITS$}  {:<7}  {:>10}  {:>10}  IMAGE\n", "ID", "VERSION", "ARCHIVE", "FILES");
+    for record in records {
+        let fallback = if record.fallback.is_some() { "  (fell back from v2)" } else { "" };
+        out.push_str(&format!(
+            "{:<SHOWN_DIGITS$}  {:<7}  {:>10}  {:>10}  {}{fallback}\n",
+            record.id.get(..SHOWN_DIGITS).unwrap_or(&record.id),
+            record.version,
+            size::human(record.archive_bytes),
+            size::human(record.file_bytes),
+            output::name(record.image.as_bytes()),
+        ));
+    }
+    output::print(&out)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Removes what it can, and fails at the end if there was something that it could not.
+pub(super) fn remove(args: &RmiArgs, global: &Global) -> Result<ExitCode> {
+    let settings = Settings::load(global, Vec::new())?;
+    runtime()?.block_on(async {
+        let store = settings.store().await?;
+        let mut failed = false;
+        for given in &args.ids {
+            let removed = async {
+                let record = store.resolve(given).await?;
+                store.remove(&record.image_id()?).await?;
+                anyhow::Ok(record.id)
+            };
+            match removed.await {
+                Ok(id) => output::print(&format!("{id}\n"))?,
+                Err(error) => {
+                    eprintln!("clipctl: {}", output::printable(&format!("{error:#}")));
+                    failed = true;
+                }
+            }
+        }
+        Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    })
+}

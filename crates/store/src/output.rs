@@ -1,0 +1,82 @@
+//! An archive that becomes an object: written in parts as it comes, its header last.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use archive::Output;
+use archive::header::HEADER_BYTES;
+use s3::{Bucket, Condition, Location, Put, Upload, UploadOptions};
+use tokio::runtime::Handle;
+
+use crate::Error;
+
+/// An object on its way. Dropped before it is published, it is aborted: nothing stays.
+pub struct S3Output {
+    name: String,
+    upload: Upload,
+    runtime: Handle,
+    /// What is there already is as good.
+    same: bool,
+}
+
+impl S3Output {
+    /// Begins the object at `location` unless there is one, which then is taken to be the same: the name says what it holds.
+    ///
+    /// # Errors
+    /// As [`S3Output::create`].
+    pub(crate) fn create_same(bucket: &Bucket, location: &Location) -> Result<S3Output, Error> {
+        Ok(S3Output { same: true, ..S3Output::create(bucket, location, false)? })
+    }
+
+    /// Begins the object at `location`, in place of what is there only with `overwrite`. Must be called on a tokio runtime, and written to
+    /// from a thread that may block.
+    ///
+    /// # Errors
+    /// [`Error::Location`] for a key that S3 does not take.
+    pub fn create(bucket: &Bucket, location: &Location, overwrite: bool) -> Result<S3Output, Error> {
+        let condition = if overwrite { Condition::None } else { Condition::Absent };
+        let options = UploadOptions { condition, head_last: true, ..UploadOptions::default() };
+        let upload = bucket.upload(location.key(), options).map_err(Error::Location)?;
+        Ok(S3Output { name: location.to_string(), upload, runtime: Handle::current(), same: false })
+    }
+}
+
+impl fmt::Debug for S3Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Output").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Write for S3Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.runtime.block_on(self.upload.write(bytes)).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Output for S3Output {
+    fn name(&self) -> PathBuf {
+        self.name.clone().into()
+    }
+
+    fn publish(self: Box<Self>, header: &[u8; HEADER_BYTES]) -> io::Result<()> {
+        let S3Output { name, upload, runtime, same } = *self;
+        match runtime.block_on(upload.finish_with_head(header)).map_err(io::Error::other)? {
+            Put::Exists if same => {
+                tracing::info!(object = name, "another node was first");
+                Ok(())
+            }
+            Put::Exists => Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is there already")),
+            Put::Stored => Ok(()),
+            Put::StoredUnconditionally => {
+                tracing::warn!(object = name, "the server knows no conditional put: another writer's object may have been replaced");
+                Ok(())
+            }
+        }
+    }
+}

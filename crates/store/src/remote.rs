@@ -1,0 +1,85 @@
+//! A store in a bucket: `PREFIX/ID.clip` and `PREFIX/ID.json` for each image.
+
+use archive::Output;
+use backend::Error as BackendError;
+use s3::{Bucket, Condition, Location};
+
+use crate::record::RECORD_BYTES_MAX;
+use crate::{Error, ImageId, Place, Record, S3Output};
+
+/// Images that are listed at most.
+const IMAGES_MAX: usize = 100_000;
+
+/// A store in a bucket.
+#[derive(Debug, Clone)]
+pub struct S3Store {
+    bucket: Bucket,
+    prefix: String,
+}
+
+impl S3Store {
+    /// The store under `prefix`, which may be empty.
+    pub fn new(bucket: Bucket, prefix: &str) -> S3Store {
+        let prefix = prefix.trim_matches('/');
+        S3Store { bucket, prefix: if prefix.is_empty() { String::new() } else { format!("{prefix}/") } }
+    }
+
+    fn key(&self, id: &ImageId, kind: &str) -> String {
+        format!("{}{id}.{kind}", self.prefix)
+    }
+
+    fn location(&self, id: &ImageId) -> Result<Location, Error> {
+        Location::new(self.bucket.name(), self.key(id, "clip")).map_err(Error::Location)
+    }
+
+    pub(crate) fn place(&self, id: &ImageId) -> Result<Place, Error> {
+        Ok(Place::S3(self.location(id)?))
+    }
+
+    /// The record; its archive was there when it was written.
+    pub(crate) async fn find(&self, id: &ImageId) -> Result<Option<Record>, Error> {
+        let key = self.key(id, "json");
+        match self.bucket.get_small(&key, RECORD_BYTES_MAX).await {
+            Ok(bytes) => Record::parse(id, &key, &bytes).map(Some),
+            // A bucket that is missing is not an image that is missing.
+            Err(BackendError::NotFound { what }) if !what.starts_with("bucket ") => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(crate) async fn list(&self) -> Result<Vec<Record>, Error> {
+        let listing = self.bucket.list(&self.prefix, IMAGES_MAX).await?;
+        if listing.truncated {
+            tracing::warn!("more than {IMAGES_MAX} images: not all are listed");
+        }
+        let mut records = Vec::new();
+        for entry in listing.entries {
+            let stem = entry.key.strip_prefix(&self.prefix).and_then(|name| name.strip_suffix(".json"));
+            let Some(id) = stem.and_then(|stem| stem.parse().ok()) else { continue };
+            match self.find(&id).await {
+                Ok(found) => records.extend(found),
+                // One that is damaged must not hide the others.
+                Err(error @ Error::Record { .. }) => tracing::warn!("{error}"),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(records)
+    }
+
+    pub(crate) fn output(&self, id: &ImageId) -> Result<Box<dyn Output + Send>, Error> {
+        Ok(Box::new(S3Output::create_same(&self.bucket, &self.location(id)?)?))
+    }
+
+    pub(crate) async fn commit(&self, record: &Record) -> Result<(), Error> {
+        let key = self.key(&record.image_id()?, "json");
+        self.bucket.put_small(&key, record.encode().into(), Condition::None).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn remove(&self, id: &ImageId) -> Result<bool, Error> {
+        let had_record = self.find(id).await?.is_some();
+        self.bucket.delete(&self.key(id, "json")).await?;
+        self.bucket.delete(&self.key(id, "clip")).await?;
+        Ok(had_record)
+    }
+}
