@@ -53,9 +53,13 @@ fn server_arguments(args: &MountArgs, global: &Global) -> Result<Vec<OsString>> 
     };
     let mut out: Vec<OsString> = vec!["mount".into(), "--foreground".into(), "--background-server".into()];
     out.extend(["--log".into(), log.into(), "--cache-dir".into(), cache.into()]);
-    out.push(format!("--cache-size={}", args.cache.cache_size).into());
+    if let Some(size) = args.cache.cache_size {
+        out.push(format!("--cache-size={size}").into());
+    }
     out.push(format!("--read-timeout={}", args.read_timeout).into());
-    out.push(format!("--log-level={}", global.log_level).into());
+    if let Some(level) = &global.log_level {
+        out.push(format!("--log-level={level}").into());
+    }
     for (set, flag) in [(args.nonempty, "--nonempty"), (args.nosuid, "--nosuid")] {
         if set {
             out.push(flag.into());

@@ -30,9 +30,9 @@ pub(crate) struct Global {
     /// Print one JSON document to standard output instead of text
     #[arg(long, global = true)]
     pub json: bool,
-    /// What to log: error, warn, info, debug, trace, or a filter such as read=debug
-    #[arg(long, global = true, env = "CLIP_LOG", value_name = "LEVEL", default_value = "warn")]
-    pub log_level: String,
+    /// What to log: error, warn, info, debug, trace, or a filter such as read=debug [default: as configured, else warn] [env: CLIP_LOG=]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub log_level: Option<String>,
     /// File of configuration, above /etc/clip/*.yaml [env: CLIP_CONFIG=]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -65,12 +65,12 @@ pub(crate) enum Command {
 /// Where bytes are kept near.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct CacheArgs {
-    /// Directory of the cache, shared by all mounts [default: /var/cache/clip, or ~/.cache/clip for users]
-    #[arg(long, env = "CLIP_CACHE_DIR", value_name = "DIR")]
+    /// Directory of the cache, shared by all mounts [default: as configured, else /var/cache/clip, or ~/.cache/clip for users] [env: CLIP_CACHE_DIR=]
+    #[arg(long, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
-    /// Most bytes that the cache may hold
-    #[arg(long, env = "CLIP_CACHE_SIZE", value_name = "SIZE", default_value = "10G", value_parser = parse_size)]
-    pub cache_size: u64,
+    /// Most bytes that the cache may hold [default: as configured, else 10G] [env: CLIP_CACHE_SIZE=]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub cache_size: Option<u64>,
 }
 
 /// Write a small archive that points into an image's layers
@@ -108,8 +108,8 @@ pub(crate) struct IndexArgs {
     /// Print nothing but errors
     #[arg(short, long)]
     pub quiet: bool,
-    /// Directory of the cache, where what was learned of layers is kept [default: as for mount]
-    #[arg(long, env = "CLIP_CACHE_DIR", value_name = "DIR")]
+    /// Directory of the cache, where what was learned of layers is kept [default: as for mount] [env: CLIP_CACHE_DIR=]
+    #[arg(long, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
     #[command(flatten)]
     pub registry: RegistryArgs,
@@ -147,8 +147,8 @@ pub(crate) struct PullArgs {
     /// Print nothing but the id, and errors
     #[arg(short, long)]
     pub quiet: bool,
-    /// Directory of the cache, where what was learned of layers is kept [default: as for mount]
-    #[arg(long, env = "CLIP_CACHE_DIR", value_name = "DIR")]
+    /// Directory of the cache, where what was learned of layers is kept [default: as for mount] [env: CLIP_CACHE_DIR=]
+    #[arg(long, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
     #[command(flatten)]
     pub registry: RegistryArgs,
@@ -172,15 +172,15 @@ pub(crate) enum ConfigCommand {
 /// How data is packed.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct PackArgs {
-    /// Level of zstd
-    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(i32).range(1..=22))]
-    pub level: i32,
+    /// Level of zstd, 1 to 22 [default: as configured, else 9]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=22))]
+    pub level: Option<i32>,
     /// Threads that compress, and layers to take in at the same time [default: the number of processors, at most 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=32))]
     pub jobs: Option<u16>,
-    /// KiB of uncompressed data that are compressed, fetched and verified as one (64 to 8192)
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(64..=8192))]
-    pub span_kib: u32,
+    /// KiB of uncompressed data that are compressed, fetched and verified as one (64 to 8192) [default: as configured, else 1024]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=8192))]
+    pub span_kib: Option<u32>,
 }
 
 /// Make a v1 archive from a v2 archive, or a v2 archive from a v1 archive and its image
@@ -211,8 +211,8 @@ pub(crate) struct ConvertArgs {
     /// Print nothing but errors
     #[arg(short, long)]
     pub quiet: bool,
-    /// Directory of the cache, where what was learned of layers is kept [default: as for mount]
-    #[arg(long, env = "CLIP_CACHE_DIR", value_name = "DIR")]
+    /// Directory of the cache, where what was learned of layers is kept [default: as for mount] [env: CLIP_CACHE_DIR=]
+    #[arg(long, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
     #[command(flatten)]
     pub registry: RegistryArgs,
@@ -244,8 +244,8 @@ pub(crate) struct ArchiveArgs {
     /// Print nothing but errors
     #[arg(short, long)]
     pub quiet: bool,
-    /// Directory of the cache, where blobs are copied to meanwhile [default: as for mount]
-    #[arg(long, env = "CLIP_CACHE_DIR", value_name = "DIR")]
+    /// Directory of the cache, where blobs are copied to meanwhile [default: as for mount] [env: CLIP_CACHE_DIR=]
+    #[arg(long, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
     #[command(flatten)]
     pub registry: RegistryArgs,

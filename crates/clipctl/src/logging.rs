@@ -11,7 +11,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{fmt, registry};
 
 /// Sends logs that pass `filter` to standard error, or, with `file`, to that file as lines of JSON.
-pub(crate) fn init(filter: &str, file: Option<&Path>) -> Result<()> {
+pub(crate) fn init(filter: Option<&str>, file: Option<&Path>) -> Result<()> {
+    let filter = filter.unwrap_or("warn");
     // Not an EnvFilter: its regular expressions take as long to compile as all else that a mount does.
     let filter: Targets = filter.parse().with_context(|| format!("'{filter}' is not a log level or filter"))?;
     match file {

@@ -6,6 +6,7 @@
 mod background;
 mod cli;
 mod commands;
+mod configured;
 mod located;
 mod logging;
 mod long_work;

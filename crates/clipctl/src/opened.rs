@@ -18,6 +18,9 @@ use crate::cli::{CacheArgs, Global};
 use crate::located::Located;
 use crate::registry_args::RegistryArgs;
 
+/// Bytes of the cache, if nobody says anything.
+const CACHE_BYTES: u64 = 10 << 30;
+
 /// An archive with all that is needed to read its files.
 pub(crate) struct Opened {
     pub archive: Arc<Archive>,
@@ -42,7 +45,7 @@ impl Opened {
         let cache_dir = cache_dir(cache.cache_dir.as_deref());
         let blobs = Blobs::open(&located, registry)?;
         let archive = located.archive;
-        let store = open_cache(&cache_dir.join("data"), cache.cache_size)?;
+        let store = open_cache(&cache_dir.join("data"), cache.cache_size.unwrap_or(CACHE_BYTES))?;
         let reader = Reader::new(Arc::clone(&archive), blobs.blobs, store, runtime.handle().clone(), options)?;
         Ok(Opened { archive, reader: Arc::new(reader), traffic: blobs.traffic, cache_dir, files: blobs.files })
     }

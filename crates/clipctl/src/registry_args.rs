@@ -20,8 +20,8 @@ pub(crate) struct RegistryArgs {
     /// Accept any certificate: for tests of your own registry only
     #[arg(long)]
     pub insecure_skip_tls_verify: bool,
-    /// Trust the certificates in this PEM file as well
-    #[arg(long, env = "CLIP_CA_FILE", value_name = "FILE")]
+    /// Trust the certificates in this PEM file as well [env: CLIP_CA_FILE=]
+    #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
     /// User name at the registry that the image, or the archive (see inspect), names; else CLIP_REGISTRY_USER_<HOST> and
     /// _PASS_<HOST>, then Docker's config.json
@@ -30,6 +30,12 @@ pub(crate) struct RegistryArgs {
     /// Read the password from standard input
     #[arg(long, requires = "username")]
     pub password_stdin: bool,
+    /// Hosts that the configuration wants plain HTTP for.
+    #[arg(skip)]
+    pub plain_http_hosts: Vec<String>,
+    /// Hosts whose certificates the configuration does not want checked.
+    #[arg(skip)]
+    pub insecure_hosts: Vec<String>,
 }
 
 impl RegistryArgs {
@@ -41,9 +47,9 @@ impl RegistryArgs {
             credentials = credentials.with_login(login);
         }
         let options = RegistryOptions {
-            transport: self.transport(),
+            transport: self.transport(host),
             ca_file: self.ca_file.clone(),
-            insecure_skip_tls_verify: self.insecure_skip_tls_verify,
+            insecure_skip_tls_verify: self.insecure(host),
             credentials,
             ..RegistryOptions::default()
         };
@@ -51,12 +57,17 @@ impl RegistryArgs {
     }
 
     /// Who names certificates means TLS, also to a registry on this machine.
-    fn transport(&self) -> Transport {
-        match (self.plain_http, self.ca_file.is_some() || self.insecure_skip_tls_verify) {
+    fn transport(&self, host: Option<&str>) -> Transport {
+        match (self.plain_http, self.ca_file.is_some() || self.insecure(host)) {
             (true, _) => Transport::Http,
+            _ if is_among(&self.plain_http_hosts, host) => Transport::Http,
             (false, true) => Transport::Https,
             (false, false) => Transport::Auto,
         }
+    }
+
+    fn insecure(&self, host: Option<&str>) -> bool {
+        self.insecure_skip_tls_verify || is_among(&self.insecure_hosts, host)
     }
 
     /// The flags again, for a process that is started with them. A password is passed on through its standard input.
@@ -79,6 +90,10 @@ impl RegistryArgs {
         }
         flags
     }
+}
+
+fn is_among(hosts: &[String], host: Option<&str>) -> bool {
+    host.is_some_and(|host| hosts.iter().any(|known| known.eq_ignore_ascii_case(host)))
 }
 
 fn read_password() -> Result<String> {

@@ -8,6 +8,7 @@ use s3::{Credentials, S3, S3Options};
 use store::{LocalStore, S3Store, Store};
 
 use crate::cli::Global;
+use crate::configured;
 
 /// The configuration that holds for this command.
 pub(crate) struct Settings {
@@ -17,6 +18,7 @@ pub(crate) struct Settings {
 impl Settings {
     /// Reads all of it; `flags` are those that were given and stand for keys.
     pub fn load(global: &Global, flags: Vec<Flag>) -> Result<Settings> {
+        let flags = configured::variables().into_iter().chain(flags).collect();
         let sources = Sources::gather(Path::new(config::DIRECTORY), global.config.as_deref(), std::env::vars_os(), flags)?;
         Ok(Settings { effective: Effective::load(&sources)? })
     }

@@ -68,7 +68,11 @@ async fn output_to(target: &Place, overwrite: bool, global: &Global) -> Result<B
 
 /// How the arguments say to pack.
 pub(super) fn pack_options(args: &PackArgs) -> PackOptions {
-    PackOptions { level: args.level, jobs: jobs(args.jobs), span_bytes: args.span_kib << 10 }
+    {
+        let default = PackOptions::default();
+        let span_bytes = args.span_kib.map_or(default.span_bytes, |kib| kib << 10);
+        PackOptions { level: args.level.unwrap_or(default.level), jobs: jobs(args.jobs), span_bytes }
+    }
 }
 
 /// A directory must look like one: a bare word is an image, whatever lies in the working directory.

@@ -22,15 +22,16 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::cli::{Cli, Command};
-use crate::logging;
+use crate::{configured, logging};
 
 /// Runs the command.
-pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
+pub(crate) fn run(mut cli: Cli) -> Result<ExitCode> {
+    configured::fill(&mut cli)?;
     let Cli { command, global } = cli;
     if let Command::Mount(args) = &command {
         return mount::run(args, &global);
     }
-    logging::init(&global.log_level, None)?;
+    logging::init(global.log_level.as_deref(), None)?;
     match command {
         Command::Archive(args) => archive::run(&args, &global),
         Command::Index(args) => index::run(&args, &global),

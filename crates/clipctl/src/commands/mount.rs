@@ -20,7 +20,7 @@ pub(super) fn run(args: &MountArgs, global: &Global) -> Result<ExitCode> {
     if args.background_server {
         background::leave_session();
     }
-    logging::init(&global.log_level, args.log.as_deref())?;
+    logging::init(global.log_level.as_deref(), args.log.as_deref())?;
     opened::raise_descriptor_limit();
     let runtime = opened::runtime()?;
     let deadline = Duration::from_secs(args.read_timeout);

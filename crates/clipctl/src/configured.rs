@@ -1,0 +1,89 @@
+//! What the configuration says where no flag does: filled into the arguments before a command sees them.
+
+use anyhow::Result;
+use config::{Config, Flag, Origin};
+
+use crate::cli::{CacheArgs, Cli, Command, Global, PackArgs};
+use crate::registry_args::RegistryArgs;
+use crate::settings::Settings;
+
+/// Variables that are older than the configuration and mean one of its keys.
+const VARIABLES: [(&str, &str); 4] =
+    [("CLIP_CACHE_DIR", "cache.dir"), ("CLIP_CACHE_SIZE", "cache.size"), ("CLIP_CA_FILE", "registry.caFile"), ("CLIP_LOG", "log.level")];
+/// What is logged if nobody says anything. The configuration's own default is for the worker.
+const LOG_LEVEL: &str = "warn";
+
+/// Those variables that are set, as the configuration wants them.
+pub(crate) fn variables() -> Vec<Flag> {
+    let set = VARIABLES.iter().filter_map(|(name, key)| Some((name, key, std::env::var(name).ok().filter(|value| !value.is_empty())?)));
+    set.map(|(name, key, value)| Flag { key, name: (*name).into(), value }).collect()
+}
+
+/// Fills in what holds. Commands that must work whatever is wrong with a file of configuration, because they undo something, do without.
+pub(crate) fn fill(cli: &mut Cli) -> Result<()> {
+    if matches!(cli.command, Command::Umount(_) | Command::Stats(_) | Command::Completions(_)) {
+        return Ok(());
+    }
+    let settings = Settings::load(&cli.global, Vec::new())?;
+    fill_log_level(&mut cli.global, &settings);
+    let config = &settings.effective.config;
+    match &mut cli.command {
+        Command::Index(args) => {
+            fill_dir(&mut args.cache_dir, config);
+            fill_registry(&mut args.registry, config);
+        }
+        Command::Archive(args) => {
+            fill_dir(&mut args.cache_dir, config);
+            fill_registry(&mut args.registry, config);
+            fill_pack(&mut args.pack, config);
+        }
+        Command::Convert(args) => {
+            fill_dir(&mut args.cache_dir, config);
+            fill_registry(&mut args.registry, config);
+            fill_pack(&mut args.pack, config);
+        }
+        Command::Pull(args) => {
+            fill_dir(&mut args.cache_dir, config);
+            fill_registry(&mut args.registry, config);
+        }
+        Command::Mount(args) => fill_reading(&mut args.cache, &mut args.registry, config),
+        Command::Diff(args) => fill_reading(&mut args.cache, &mut args.registry, config),
+        Command::Cat(args) => fill_reading(&mut args.cache, &mut args.registry, config),
+        Command::Extract(args) => fill_reading(&mut args.cache, &mut args.registry, config),
+        Command::Verify(args) => fill_registry(&mut args.registry, config),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn fill_log_level(global: &mut Global, settings: &Settings) {
+    let is_said = settings.effective.entries().iter().any(|entry| entry.key == "log.level" && entry.origin != Origin::Default);
+    let said = if is_said { &settings.effective.config.log.level } else { LOG_LEVEL };
+    global.log_level.get_or_insert_with(|| said.to_owned());
+}
+
+fn fill_dir(dir: &mut Option<std::path::PathBuf>, config: &Config) {
+    if dir.is_none() {
+        dir.clone_from(&config.cache.dir);
+    }
+}
+
+fn fill_reading(cache: &mut CacheArgs, registry: &mut RegistryArgs, config: &Config) {
+    fill_dir(&mut cache.cache_dir, config);
+    cache.cache_size.get_or_insert(config.cache.size.0);
+    fill_registry(registry, config);
+}
+
+fn fill_registry(registry: &mut RegistryArgs, config: &Config) {
+    if registry.ca_file.is_none() {
+        registry.ca_file.clone_from(&config.registry.ca_file);
+    }
+    registry.plain_http_hosts.clone_from(&config.registry.plain_http);
+    registry.insecure_hosts.clone_from(&config.registry.insecure_skip_tls_verify);
+}
+
+fn fill_pack(pack: &mut PackArgs, config: &Config) {
+    pack.level.get_or_insert(config.image_service.level);
+    pack.span_kib.get_or_insert(config.image_service.span_kib);
+    pack.jobs = pack.jobs.or(config.image_service.jobs);
+}
