@@ -18,6 +18,8 @@ const ID_DIGITS_MIN: usize = 6;
 
 /// An archive that was found.
 pub(crate) struct Located {
+    /// Where it is, for messages: a path, or a URL.
+    pub name: String,
     pub archive: Arc<Archive>,
     /// What its own data is read from, where that is not the file, and what passes through there.
     pub remote: Option<(Arc<dyn Blob>, Arc<Traffic>)>,
@@ -29,14 +31,14 @@ impl Located {
         let (place, settings) = place(name, global, runtime)?;
         let heads = cache_dir(cache).join("heads");
         if let Place::File(path) = &place {
-            return Ok(Located { archive: Arc::new(Archive::open(path)?), remote: None });
+            return Ok(Located { name: place.to_string(), archive: Arc::new(Archive::open(path)?), remote: None });
         }
         let settings = settings.map_or_else(|| Settings::load(global, Vec::new()), Ok)?;
         runtime.block_on(async {
             let s3 = settings.s3().await?;
             let opened = store::open(&place, &heads, Some(&s3)).await?;
             let remote = opened.data.map(|data| (data, Arc::clone(s3.traffic())));
-            Ok(Located { archive: Arc::new(opened.archive), remote })
+            Ok(Located { name: place.to_string(), archive: Arc::new(opened.archive), remote })
         })
     }
 }

@@ -4,12 +4,15 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use image::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::opened::runtime;
+
+/// How long parts of an upload may take to be taken away; parts under way are given 5 s to end.
+const TAKEN_AWAY: Duration = Duration::from_secs(10);
 
 /// Runs `work` to its end, or until SIGINT or SIGTERM. A bar tells how far it is, unless it is `hidden`.
 pub(crate) fn run<R>(hidden: bool, work: impl AsyncFnOnce(Arc<Progress>) -> Result<R>) -> Result<R> {
@@ -31,15 +34,15 @@ pub(crate) fn run<R>(hidden: bool, work: impl AsyncFnOnce(Arc<Progress>) -> Resu
 }
 
 /// Stops the work. It is dropped, which ends it where it stands, unless the archive is being written: that ends soon by itself, and it may have
-/// been too late to hold it. Then it is there, and we say so.
+/// been too late to hold it. Then it is there, and we say so. Before, where data is packed, what was uploaded of it is being taken away.
 async fn stop<R>(work: impl Future<Output = Result<R>>, progress: &Progress) -> Result<R> {
     progress.cancel();
-    if progress.snapshot().phase == "archive"
-        && let Ok(done) = work.await
-    {
-        return Ok(done);
-    }
-    bail!("stopped by a signal; nothing was written")
+    let done = match progress.snapshot().phase {
+        "archive" => work.await.ok(),
+        "data" => tokio::time::timeout(TAKEN_AWAY, work).await.ok().and_then(Result::ok),
+        _ => None,
+    };
+    done.context("stopped by a signal; nothing was written")
 }
 
 /// Returns at SIGINT or SIGTERM.

@@ -50,6 +50,8 @@ impl fmt::Display for Origin {
             Origin::Default => f.write_str("default"),
             Origin::File(path) => path.display().fmt(f),
             Origin::Variable(name) => f.write_str(name),
+            // A variable that is older than the configuration is handed in as a flag, by its own name.
+            Origin::Flag(name) if !name.starts_with("--") => f.write_str(name),
             Origin::Flag(name) => write!(f, "flag {name}"),
         }
     }

@@ -22,11 +22,17 @@ pub enum Error {
         /// Another.
         b: String,
     },
+    /// Somebody else has been making the image for hours: find out what he does.
+    #[error("{what} is held by another process, which makes the same image; it takes too long to wait for")]
+    Busy {
+        /// The lock file, or the object.
+        what: String,
+    },
     /// The text is no id.
     #[error("'{0}' is no image id: 64 digits of hexadecimal, in lower case")]
     Id(String),
-    /// A record cannot be read: remove the image and pull it again.
-    #[error("the record {what} is damaged: {detail}; remove it and pull the image again")]
+    /// A record cannot be read: pull the image again, which writes it anew, or remove the image.
+    #[error("the record {what} is damaged: {detail}; pull the image again, or remove it with clipctl rmi and all of its id")]
     Record {
         /// Where it is.
         what: String,

@@ -13,7 +13,9 @@
 //! | `open` | from a place to an archive; heads of objects, kept locally |
 //! | `output` | an object that is written as an archive |
 //! | `local`, `remote` | the two kinds of store |
+//! | `claim` | two who want the same image at once do the work once |
 
+mod claim;
 mod error;
 mod id;
 mod local;
@@ -23,6 +25,7 @@ mod place;
 mod record;
 mod remote;
 
+pub use claim::Claim;
 pub use error::Error;
 pub use id::ImageId;
 pub use local::LocalStore;
@@ -64,6 +67,17 @@ impl Store {
         };
         records.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
         Ok(records)
+    }
+
+    /// The right to make an image; waits while another process, or with a bucket another node, has it. Who has waited looks whether the image is there now.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] after hours, and where the store cannot be written.
+    pub async fn claim(&self, id: &ImageId) -> Result<Claim, Error> {
+        match self {
+            Store::Local(store) => claim::local(&store.lock_path(id)).await,
+            Store::S3(store) => store.claim(id).await,
+        }
     }
 
     /// Where an image's archive is written to: it appears when it is whole, and another one that is there already stays.
@@ -120,7 +134,8 @@ impl Store {
         }
         let mut found = self.list().await?.into_iter().filter(|record| record.id.starts_with(prefix));
         match (found.next(), found.next()) {
-            (Some(record), None) => Ok(record),
+            // Listed by its record: its archive may have been taken since.
+            (Some(record), None) => self.find(&record.image_id()?).await?.ok_or_else(|| Error::NoSuchImage { id: prefix.into() }),
             (None, _) => Err(Error::NoSuchImage { id: prefix.into() }),
             (Some(a), Some(b)) => Err(Error::Ambiguous { prefix: prefix.into(), a: a.id, b: b.id }),
         }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use archive::{FileOutput, Output};
@@ -28,6 +29,11 @@ impl LocalStore {
     /// Where an image's archive is, if it is there.
     pub fn path(&self, id: &ImageId) -> PathBuf {
         self.dir.join(format!("{id}.clip"))
+    }
+
+    /// The lock of who makes the image.
+    pub(crate) fn lock_path(&self, id: &ImageId) -> PathBuf {
+        self.dir.join("locks").join(id.as_str())
     }
 
     fn record_path(&self, id: &ImageId) -> PathBuf {
@@ -72,7 +78,8 @@ impl LocalStore {
     pub(crate) fn commit(&self, record: &Record) -> Result<(), Error> {
         let path = self.record_path(&record.image_id()?);
         let write = || -> io::Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
+            let anybody = fs::Permissions::from_mode(0o666); // less the umask: who may read archives may list them
+            let mut file = tempfile::Builder::new().prefix(".record-").permissions(anybody).tempfile_in(&self.dir)?;
             file.write_all(&record.encode())?;
             file.as_file().sync_all()?;
             file.persist(&path)?;

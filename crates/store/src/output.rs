@@ -11,10 +11,11 @@ use tokio::runtime::Handle;
 
 use crate::Error;
 
-/// An object on its way. Dropped before it is published, it is aborted: nothing stays.
+/// An object on its way. Dropped before it is published, it is aborted, and that is waited for: the process may end behind it.
 pub struct S3Output {
     name: String,
-    upload: Upload,
+    /// None: published, or about to be.
+    upload: Option<Upload>,
     runtime: Handle,
     /// What is there already is as good.
     same: bool,
@@ -26,7 +27,9 @@ impl S3Output {
     /// # Errors
     /// As [`S3Output::create`].
     pub(crate) fn create_same(bucket: &Bucket, location: &Location) -> Result<S3Output, Error> {
-        Ok(S3Output { same: true, ..S3Output::create(bucket, location, false)? })
+        let mut output = S3Output::create(bucket, location, false)?;
+        output.same = true;
+        Ok(output)
     }
 
     /// Begins the object at `location`, in place of what is there only with `overwrite`. Must be called on a tokio runtime, and written to
@@ -38,7 +41,7 @@ impl S3Output {
         let condition = if overwrite { Condition::None } else { Condition::Absent };
         let options = UploadOptions { condition, head_last: true, ..UploadOptions::default() };
         let upload = bucket.upload(location.key(), options).map_err(Error::Location)?;
-        Ok(S3Output { name: location.to_string(), upload, runtime: Handle::current(), same: false })
+        Ok(S3Output { name: location.to_string(), upload: Some(upload), runtime: Handle::current(), same: false })
     }
 }
 
@@ -50,7 +53,8 @@ impl fmt::Debug for S3Output {
 
 impl Write for S3Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.runtime.block_on(self.upload.write(bytes)).map_err(io::Error::other)?;
+        let upload = self.upload.as_mut().ok_or_else(|| io::Error::other("written to after it was published"))?;
+        self.runtime.block_on(upload.write(bytes)).map_err(io::Error::other)?;
         Ok(bytes.len())
     }
 
@@ -64,10 +68,11 @@ impl Output for S3Output {
         self.name.clone().into()
     }
 
-    fn publish(self: Box<Self>, header: &[u8; HEADER_BYTES]) -> io::Result<()> {
-        let S3Output { name, upload, runtime, same } = *self;
-        match runtime.block_on(upload.finish_with_head(header)).map_err(io::Error::other)? {
-            Put::Exists if same => {
+    fn publish(mut self: Box<Self>, header: &[u8; HEADER_BYTES]) -> io::Result<()> {
+        let upload = self.upload.take().ok_or_else(|| io::Error::other("published twice"))?;
+        let name = &self.name;
+        match self.runtime.block_on(upload.finish_with_head(header)).map_err(io::Error::other)? {
+            Put::Exists if self.same => {
                 tracing::info!(object = name, "another node was first");
                 Ok(())
             }
@@ -77,6 +82,15 @@ impl Output for S3Output {
                 tracing::warn!(object = name, "the server knows no conditional put: another writer's object may have been replaced");
                 Ok(())
             }
+        }
+    }
+}
+
+impl Drop for S3Output {
+    fn drop(&mut self) {
+        // What has begun was written to, so this is a thread that may block, too.
+        if let Some(upload) = self.upload.take().filter(Upload::is_begun) {
+            self.runtime.block_on(upload.abort());
         }
     }
 }

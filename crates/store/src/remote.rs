@@ -4,6 +4,7 @@ use archive::Output;
 use backend::Error as BackendError;
 use s3::{Bucket, Condition, Location};
 
+use crate::claim::{self, Claim};
 use crate::record::RECORD_BYTES_MAX;
 use crate::{Error, ImageId, Place, Record, S3Output};
 
@@ -24,6 +25,10 @@ impl S3Store {
         S3Store { bucket, prefix: if prefix.is_empty() { String::new() } else { format!("{prefix}/") } }
     }
 
+    pub(crate) async fn claim(&self, id: &ImageId) -> Result<Claim, Error> {
+        claim::object(&self.bucket, &self.key(id, "claim")).await
+    }
+
     fn key(&self, id: &ImageId, kind: &str) -> String {
         format!("{}{id}.{kind}", self.prefix)
     }
@@ -36,8 +41,17 @@ impl S3Store {
         Ok(Place::S3(self.location(id)?))
     }
 
-    /// The record; its archive was there when it was written.
+    /// The record, if its archive is there as well.
     pub(crate) async fn find(&self, id: &ImageId) -> Result<Option<Record>, Error> {
+        let record = self.record(id).await?;
+        if record.is_some() && !self.bucket.exists(&self.key(id, "clip")).await? {
+            return Ok(None);
+        }
+        Ok(record)
+    }
+
+    /// The record; its archive was there when it was written.
+    async fn record(&self, id: &ImageId) -> Result<Option<Record>, Error> {
         let key = self.key(id, "json");
         match self.bucket.get_small(&key, RECORD_BYTES_MAX).await {
             Ok(bytes) => Record::parse(id, &key, &bytes).map(Some),
@@ -56,7 +70,7 @@ impl S3Store {
         for entry in listing.entries {
             let stem = entry.key.strip_prefix(&self.prefix).and_then(|name| name.strip_suffix(".json"));
             let Some(id) = stem.and_then(|stem| stem.parse().ok()) else { continue };
-            match self.find(&id).await {
+            match self.record(&id).await {
                 Ok(found) => records.extend(found),
                 // One that is damaged must not hide the others.
                 Err(error @ Error::Record { .. }) => tracing::warn!("{error}"),
@@ -77,9 +91,12 @@ impl S3Store {
     }
 
     pub(crate) async fn remove(&self, id: &ImageId) -> Result<bool, Error> {
-        let had_record = self.find(id).await?.is_some();
-        self.bucket.delete(&self.key(id, "json")).await?;
-        self.bucket.delete(&self.key(id, "clip")).await?;
-        Ok(had_record)
+        let mut had_any = false;
+        // The record first: what has none is not there.
+        for key in ["json", "clip"].map(|kind| self.key(id, kind)) {
+            had_any |= self.bucket.exists(&key).await?;
+            self.bucket.delete(&key).await?;
+        }
+        Ok(had_any)
     }
 }

@@ -21,7 +21,7 @@ pub(super) fn run(args: &ConvertArgs, global: &Global) -> Result<ExitCode> {
     let from = Arc::clone(&located.archive);
     let (told, document) = match from.version() {
         ArchiveVersion::V2 => to_v1(args, global, &located)?,
-        ArchiveVersion::V1 => to_v2(args, global, &from)?,
+        ArchiveVersion::V1 => to_v2(args, global, &from, &located.name)?,
     };
     if global.json {
         output::json(&document)?;
@@ -46,8 +46,7 @@ fn to_v1(args: &ConvertArgs, global: &Global, located: &Located) -> Result<Told>
     Ok((archive::summary(&report), serde_json::to_value(&report)?))
 }
 
-fn to_v2(args: &ConvertArgs, global: &Global, from: &Archive) -> Result<Told> {
-    let path = from.path().display();
+fn to_v2(args: &ConvertArgs, global: &Global, from: &Archive, path: &str) -> Result<Told> {
     if from.manifest().is_empty() {
         bail!("{path} was made from a directory: there are no layers that a v2 archive could point into");
     }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use store::ImageId;
 
 use crate::cli::{Global, RmiArgs};
 use crate::opened::runtime;
@@ -43,9 +44,15 @@ pub(super) fn remove(args: &RmiArgs, global: &Global) -> Result<ExitCode> {
         let mut failed = false;
         for given in &args.ids {
             let removed = async {
-                let record = store.resolve(given).await?;
-                store.remove(&record.image_id()?).await?;
-                anyhow::Ok(record.id)
+                // By all of its id also what has no record, or a damaged one.
+                let id = match given.parse::<ImageId>() {
+                    Ok(id) => id,
+                    Err(_) => store.resolve(given).await?.image_id()?,
+                };
+                if !store.remove(&id).await? {
+                    return Err(store::Error::NoSuchImage { id: given.clone() }.into());
+                }
+                anyhow::Ok(id)
             };
             match removed.await {
                 Ok(id) => output::print(&format!("{id}\n"))?,

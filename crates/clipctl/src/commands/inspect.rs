@@ -13,8 +13,8 @@ use crate::opened::runtime;
 use crate::{output, size};
 
 pub(super) fn run(args: &InspectArgs, global: &Global) -> Result<ExitCode> {
-    let archive = Located::open(&args.archive, global, None, &runtime()?)?.archive;
-    let document = describe(&archive);
+    let located = Located::open(&args.archive, global, None, &runtime()?)?;
+    let document = describe(&located.archive, &located.name);
     if global.json {
         output::json(&document)?;
     } else {
@@ -23,7 +23,7 @@ pub(super) fn run(args: &InspectArgs, global: &Global) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn describe(archive: &Archive) -> Value {
+fn describe(archive: &Archive, name: &str) -> Value {
     let header = archive.header();
     let hex = |digest: [u8; 32]| digest.iter().map(|b| format!("{b:02x}")).collect::<String>();
     let sections: Vec<Value> = header
@@ -40,12 +40,13 @@ fn describe(archive: &Archive) -> Value {
     };
     let verbatim = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap_or_else(|_| output::name(bytes).into());
     json!({
-        "archive": archive.path().display().to_string(),
+        "archive": name,
         "id": hex(archive.id()),
         "version": header.version.to_string(),
         "format": archive::header::FORMAT_VERSION,
         "bytes": header.file_bytes,
         "storage": storage,
+        "fallback": archive.fallback(),
         "sections": sections,
         "streams": streams,
         "windows": archive.windows(),
@@ -98,9 +99,13 @@ fn text(d: &Value) -> String {
     row("id", plain(&d["id"]));
     let storage = match d["storage"]["kind"].as_str() {
         Some("registry") => format!("registry {}/{}", plain(&d["storage"]["host"]), plain(&d["storage"]["repository"])),
+        Some("archive") => "the archive".into(),
         _ => "local files".into(),
     };
     row("data in", storage);
+    if let Some(reason) = d["fallback"].as_str() {
+        row("fallback", format!("v1 instead of v2: {}", output::printable(reason)));
+    }
     row("bytes", bytes(&d["bytes"]));
     row("image", format!("{} compressed, {} uncompressed", bytes(&d["compressed_bytes"]), bytes(&d["uncompressed_bytes"])));
     row("nodes", d["nodes"].to_string());

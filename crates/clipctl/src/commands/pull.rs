@@ -91,8 +91,12 @@ impl Puller<'_> {
         let platform = platform(&self.image.config);
         let id = ImageId::of(&self.image.digest, &platform, version, &self.options(version));
         let may_fall_back = self.settings.image_service().fallback;
-        if let Some(record) = self.store.find(&id).await?.filter(|record| !self.args.force && (may_fall_back || record.fallback.is_none()))
-        {
+        if let Some(record) = self.usable(&id, may_fall_back).await? {
+            return Ok(Pulled { record, cached: true });
+        }
+        let _claim = self.store.claim(&id).await?;
+        // Whoever had the claim before may have made it.
+        if let Some(record) = self.usable(&id, may_fall_back).await? {
             return Ok(Pulled { record, cached: true });
         }
         if self.args.force {
@@ -115,6 +119,23 @@ impl Puller<'_> {
         };
         self.store.commit(&record).await?;
         Ok(Pulled { record, cached: false })
+    }
+
+    /// What the store has, if it will do.
+    async fn usable(&self, id: &ImageId, may_fall_back: bool) -> Result<Option<Record>> {
+        let found = self.found(id).await?;
+        Ok(found.filter(|record| !self.args.force && (may_fall_back || record.fallback.is_none())))
+    }
+
+    /// What the store has. A damaged record is none: it is written anew.
+    async fn found(&self, id: &ImageId) -> Result<Option<Record>> {
+        match self.store.find(id).await {
+            Err(error @ store::Error::Record { .. }) => {
+                tracing::warn!("{error}; that is what is done now");
+                Ok(None)
+            }
+            found => Ok(found?),
+        }
     }
 
     /// What changes the bytes of an archive.
