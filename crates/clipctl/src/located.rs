@@ -23,6 +23,8 @@ pub(crate) struct Located {
     pub archive: Arc<Archive>,
     /// What its own data is read from, where that is not the file, and what passes through there.
     pub remote: Option<(Arc<dyn Blob>, Arc<Traffic>)>,
+    /// Where the head is, if the cache could not take it; gone with this, when everything that needs it is open.
+    _temporary: Option<tempfile::TempDir>,
 }
 
 impl Located {
@@ -31,14 +33,23 @@ impl Located {
         let (place, settings) = place(name, global, runtime)?;
         let heads = cache_dir(cache).join("heads");
         if let Place::File(path) = &place {
-            return Ok(Located { name: place.to_string(), archive: Arc::new(Archive::open(path)?), remote: None });
+            return Ok(Located { name: place.to_string(), archive: Arc::new(Archive::open(path)?), remote: None, _temporary: None });
         }
         let settings = settings.map_or_else(|| Settings::load(global, Vec::new()), Ok)?;
         runtime.block_on(async {
             let s3 = settings.s3().await?;
-            let opened = store::open(&place, &heads, Some(&s3)).await?;
+            let mut temporary = None;
+            let opened = match store::open(&place, &heads, Some(&s3)).await {
+                // Somewhere it must be, to be mapped.
+                Err(store::Error::Io { path, source }) => {
+                    tracing::warn!("{}: {source}; the archive's head is kept for this command only", path.display());
+                    let dir = temporary.insert(tempfile::tempdir()?);
+                    store::open(&place, dir.path(), Some(&s3)).await?
+                }
+                opened => opened?,
+            };
             let remote = opened.data.map(|data| (data, Arc::clone(s3.traffic())));
-            Ok(Located { name: place.to_string(), archive: Arc::new(opened.archive), remote })
+            Ok(Located { name: place.to_string(), archive: Arc::new(opened.archive), remote, _temporary: temporary })
         })
     }
 }

@@ -11,6 +11,15 @@ pub(crate) fn json(document: &impl Serialize) -> Result<()> {
     print(&format!("{text}\n"))
 }
 
+/// Prints what came of a work: a document for machines, else text for people, unless they want to be left alone.
+pub(crate) fn report(document: &impl Serialize, as_json: bool, quiet: bool, text: impl FnOnce() -> String) -> Result<()> {
+    match (as_json, quiet) {
+        (true, _) => json(document),
+        (false, false) => print(&text()),
+        (false, true) => Ok(()),
+    }
+}
+
 /// Who reads our output has gone away (`| head`): the work ends, and it is no failure.
 #[derive(Debug)]
 pub(crate) struct ReaderGone;

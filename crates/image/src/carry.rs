@@ -92,7 +92,7 @@ pub async fn archive_image(
         let written = writer.finish(&parts)?;
         Ok(report(&image.name, Some(&image.digest), target, written, &totals, options.fallback.clone()))
     };
-    joined(tokio::task::spawn_blocking(work).await)
+    joined(tokio::task::spawn_blocking(work).await).unwrap_or(Err(Error::Cancelled))
 }
 
 /// Archives the directory `root` as the root of a filesystem. The archive appears when it is whole, or not at all.
@@ -116,7 +116,7 @@ pub async fn archive_directory(
         let totals = Totals { file_bytes: packed.file_bytes, xattrs_dropped: packed.xattrs_dropped, start };
         Ok(report(&root.display().to_string(), None, target, written, &totals, None))
     };
-    joined(tokio::task::spawn_blocking(work).await)
+    joined(tokio::task::spawn_blocking(work).await).unwrap_or(Err(Error::Cancelled))
 }
 
 /// Archives with its data what a v2 archive shows. `blobs` are those of its streams, each of which is read once, forward: a v1 archive's, where files
@@ -148,7 +148,7 @@ pub async fn archive_archive(
         let totals = Totals { file_bytes: files.bytes(), xattrs_dropped: 0, start };
         Ok(report(&from.path().display().to_string(), None, target, written, &totals, None))
     };
-    joined(tokio::task::spawn_blocking(work).await)
+    joined(tokio::task::spawn_blocking(work).await).unwrap_or(Err(Error::Cancelled))
 }
 
 /// Enters the phase that whoever cancels waits for; who cancelled before it is heard here.

@@ -92,7 +92,7 @@ pub async fn index(image: Arc<Image>, output: &Path, options: &IndexOptions, pro
         let archive_bytes = std::fs::metadata(&output).map_err(|source| Error::Io { path: output.clone(), source })?.len();
         Ok(report(&image, &layers, &output, archive_bytes, inodes, xattrs_dropped, start.elapsed()))
     };
-    joined(tokio::task::spawn_blocking(assemble).await)
+    joined(tokio::task::spawn_blocking(assemble).await).unwrap_or(Err(Error::Cancelled))
 }
 
 fn report(

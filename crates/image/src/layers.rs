@@ -147,7 +147,7 @@ impl Job {
             receiver.close();
             result
         };
-        joined(tokio::task::spawn_blocking(work).await)
+        joined(tokio::task::spawn_blocking(work).await).unwrap_or(Err(LayerError::Stopped))
     }
 
     /// What was learned of the layer before.
@@ -244,7 +244,15 @@ pub(crate) async fn fetch(blob: &dyn Blob, start: u64, to: &mpsc::Sender<Result<
     }
 }
 
-/// What a blocking task returned. It cannot be cancelled once it runs, and a panic in it is a bug that goes on here.
-pub(crate) fn joined<T>(result: Result<T, tokio::task::JoinError>) -> T {
-    result.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+/// What a blocking task returned; none if the runtime went down before it began. A panic in it is a bug that goes on here.
+pub(crate) fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Option<T> {
+    match result {
+        Ok(returned) => Some(returned),
+        Err(error) => {
+            if let Ok(panic) = error.try_into_panic() {
+                std::panic::resume_unwind(panic);
+            }
+            None
+        }
+    }
 }

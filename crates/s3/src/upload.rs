@@ -204,6 +204,11 @@ impl Upload {
         self.finish().await
     }
 
+    /// Whether S3 has anything of it that dropping must take away.
+    pub fn is_begun(&self) -> bool {
+        self.parts.is_something()
+    }
+
     /// Gives up, and waits until nothing is left behind. What cannot be aborted is logged.
     pub async fn abort(mut self) {
         self.clean_up().await;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use s3::{Bucket, Condition, Put};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::JoinHandle;
 
 use crate::Error;
@@ -22,6 +23,8 @@ const LEASE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(500);
 /// Longest wait. Nothing that is still being made after that is worth waiting for.
 const WAIT_MAX: Duration = Duration::from_secs(2 * 3600);
+/// Longest that giving up an object may take.
+const GIVE_UP_MAX: Duration = Duration::from_secs(5);
 /// Bytes of a claim's object.
 const CLAIM_BYTES_MAX: u64 = 4096;
 
@@ -53,9 +56,18 @@ impl Drop for ObjectClaim {
     fn drop(&mut self) {
         self.refreshing.abort();
         let (bucket, key) = (self.bucket.clone(), std::mem::take(&mut self.key));
-        // Where the process ends first, the lease does.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { bucket.delete(&key).await.inspect_err(|error| tracing::warn!(%error, "give up a claim")) });
+        let give_up = async move {
+            match tokio::time::timeout(GIVE_UP_MAX, bucket.delete(&key)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "give up a claim"),
+                Err(_) => tracing::warn!(claim = key, "give up a claim: no answer; who waits for it waits for its lease to end"),
+            }
+        };
+        let Ok(runtime) = Handle::try_current() else { return };
+        // Waited for: the process may end behind it, and whoever waits for the claim would wait for the lease.
+        match runtime.runtime_flavor() {
+            RuntimeFlavor::MultiThread => tokio::task::block_in_place(|| runtime.block_on(give_up)),
+            _ => drop(runtime.spawn(give_up)),
         }
     }
 }

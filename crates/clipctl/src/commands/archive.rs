@@ -44,11 +44,7 @@ pub(super) fn run(args: &ArchiveArgs, global: &Global) -> Result<ExitCode> {
         let layers = IndexOptions { checkpoint_bytes: CHECKPOINT_BYTES, jobs: pack.jobs, overwrite: args.force, layer_dir };
         Ok(image::archive_image(image, out, &ArchiveOptions { layers, pack, fallback: None }, progress).await?)
     })?;
-    if global.json {
-        output::json(&report)?;
-    } else if !args.quiet {
-        output::print(&summary(&report))?;
-    }
+    output::report(&report, global.json, args.quiet, || summary(&report))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -23,11 +23,7 @@ pub(super) fn run(args: &ConvertArgs, global: &Global) -> Result<ExitCode> {
         ArchiveVersion::V2 => to_v1(args, global, &located)?,
         ArchiveVersion::V1 => to_v2(args, global, &from, &located.name)?,
     };
-    if global.json {
-        output::json(&document)?;
-    } else if !args.quiet {
-        output::print(&told)?;
-    }
+    output::report(&document, global.json, args.quiet, || told)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -42,11 +42,7 @@ pub(super) fn run(args: &IndexArgs, global: &Global) -> Result<ExitCode> {
         let image = Image::resolve(&name, args.platform.as_ref(), &registry, storage_image.as_ref()).await?;
         Ok(image::index(Arc::new(image), &args.output, &options, progress).await?)
     })?;
-    if global.json {
-        output::json(&report)?;
-    } else if !args.quiet {
-        output::print(&summary(&report))?;
-    }
+    output::report(&report, global.json, args.quiet, || summary(&report))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -55,10 +55,21 @@ fn names() -> Vec<String> {
 }
 
 #[test]
-fn the_kernel_and_our_mount_show_the_same_tree() {
+fn the_kernel_and_our_mount_show_the_same_tree_of_v2() {
+    the_kernel_and_our_mount_show_the_same_tree("index");
+}
+
+#[test]
+fn the_kernel_and_our_mount_show_the_same_tree_of_v1() {
+    the_kernel_and_our_mount_show_the_same_tree("archive");
+}
+
+fn the_kernel_and_our_mount_show_the_same_tree(command: &str) {
     let (bench, mut wrong, mut entries) = (Bench::new(), Vec::new(), 0);
     for name in names() {
-        let path = bench.index(&format!("oci:{}:latest", layout(&name).display()), &name);
+        let path = bench.path(&format!("{name}.clip"));
+        let image = format!("oci:{}:latest", layout(&name).display());
+        bench.ok([command.as_ref(), image.as_ref(), "-o".as_ref(), path.as_os_str(), "--quiet".as_ref()]);
         let archive = Archive::open(&path).unwrap();
         let kernel = kernel_mount(&bench, &archive, &name, |i, stream| sparse(&bench, &name, i, stream));
         let ours = bench.mount(&path, &format!("fuse-{name}"));
