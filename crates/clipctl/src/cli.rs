@@ -73,6 +73,22 @@ pub(crate) struct CacheArgs {
     pub cache_size: Option<u64>,
 }
 
+/// Which of an image's platforms, how to reach it, and where to keep what is learned of it.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ImageArgs {
+    /// Platform of a multi-platform image: os/arch[/variant] [default: this machine's]
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<image::Platform>,
+    /// Directory of the cache, where layers are looked at and what was learned of them is kept [default: as for mount] [env: CLIP_CACHE_DIR=]
+    #[arg(long, value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    /// What the configuration says of the spacing of checkpoints, in MiB.
+    #[arg(skip)]
+    pub checkpoint_mib: Option<f64>,
+}
+
 /// Write a small archive that points into an image's layers
 ///
 /// IMAGE is [docker://]HOST/REPO[:TAG][@DIGEST], a short name of Docker Hub, oci:DIR[:TAG], oci-archive:FILE[:TAG] or
@@ -90,12 +106,9 @@ pub(crate) struct IndexArgs {
     /// The archive to write
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
-    /// Platform of a multi-platform image: os/arch[/variant] [default: this machine's]
-    #[arg(long, value_name = "PLATFORM")]
-    pub platform: Option<image::Platform>,
-    /// MiB of uncompressed data between two points where reading can begin (0.0625 to 8)
-    #[arg(long, value_name = "N", default_value_t = 2.0, value_parser = parse_checkpoint)]
-    pub checkpoint_mib: f64,
+    /// MiB of uncompressed data between two points where reading can begin (0.0625 to 8) [default: as configured, else 2]
+    #[arg(long, value_name = "N", value_parser = parse_checkpoint)]
+    pub checkpoint_mib: Option<f64>,
     /// Layers to index at the same time [default: the number of processors, at most 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=32))]
     pub jobs: Option<u16>,
@@ -108,11 +121,8 @@ pub(crate) struct IndexArgs {
     /// Print nothing but errors
     #[arg(short, long)]
     pub quiet: bool,
-    /// Directory of the cache, where what was learned of layers is kept [default: as for mount] [env: CLIP_CACHE_DIR=]
-    #[arg(long, value_name = "DIR")]
-    pub cache_dir: Option<PathBuf>,
     #[command(flatten)]
-    pub registry: RegistryArgs,
+    pub from: ImageArgs,
 }
 
 /// Make an image's archive, unless the store has it, and print its id
@@ -126,9 +136,6 @@ pub(crate) struct IndexArgs {
 pub(crate) struct PullArgs {
     /// The image
     pub image: String,
-    /// Platform of a multi-platform image: os/arch[/variant] [default: this machine's]
-    #[arg(long, value_name = "PLATFORM")]
-    pub platform: Option<image::Platform>,
     /// Version of the archive: v1 or v2 [default: as configured, else v1]
     #[arg(long, value_name = "VERSION")]
     pub clip_version: Option<String>,
@@ -147,11 +154,8 @@ pub(crate) struct PullArgs {
     /// Print nothing but the id, and errors
     #[arg(short, long)]
     pub quiet: bool,
-    /// Directory of the cache, where what was learned of layers is kept [default: as for mount] [env: CLIP_CACHE_DIR=]
-    #[arg(long, value_name = "DIR")]
-    pub cache_dir: Option<PathBuf>,
     #[command(flatten)]
-    pub registry: RegistryArgs,
+    pub from: ImageArgs,
 }
 
 /// Remove images from the store
@@ -200,9 +204,6 @@ pub(crate) struct ConvertArgs {
     /// For a v1 archive: the image that it was made from
     #[arg(long, value_name = "IMAGE")]
     pub image: Option<String>,
-    /// Platform of a multi-platform image: os/arch[/variant] [default: this machine's]
-    #[arg(long, value_name = "PLATFORM")]
-    pub platform: Option<image::Platform>,
     #[command(flatten)]
     pub pack: PackArgs,
     /// Overwrite the archive if it is there
@@ -211,11 +212,8 @@ pub(crate) struct ConvertArgs {
     /// Print nothing but errors
     #[arg(short, long)]
     pub quiet: bool,
-    /// Directory of the cache, where what was learned of layers is kept [default: as for mount] [env: CLIP_CACHE_DIR=]
-    #[arg(long, value_name = "DIR")]
-    pub cache_dir: Option<PathBuf>,
     #[command(flatten)]
-    pub registry: RegistryArgs,
+    pub from: ImageArgs,
 }
 
 /// Write an archive that carries an image's or a directory's data (v1)
@@ -233,9 +231,6 @@ pub(crate) struct ArchiveArgs {
     /// The archive to write: a file, or s3://bucket/key
     #[arg(short, long, value_name = "FILE|URL")]
     pub output: PathBuf,
-    /// Platform of a multi-platform image: os/arch[/variant] [default: this machine's]
-    #[arg(long, value_name = "PLATFORM")]
-    pub platform: Option<image::Platform>,
     #[command(flatten)]
     pub pack: PackArgs,
     /// Overwrite the archive if it is there
@@ -244,11 +239,8 @@ pub(crate) struct ArchiveArgs {
     /// Print nothing but errors
     #[arg(short, long)]
     pub quiet: bool,
-    /// Directory of the cache, where blobs are copied to meanwhile [default: as for mount] [env: CLIP_CACHE_DIR=]
-    #[arg(long, value_name = "DIR")]
-    pub cache_dir: Option<PathBuf>,
     #[command(flatten)]
-    pub registry: RegistryArgs,
+    pub from: ImageArgs,
 }
 
 fn parse_checkpoint(text: &str) -> Result<f64, String> {

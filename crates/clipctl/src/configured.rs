@@ -3,7 +3,7 @@
 use anyhow::Result;
 use config::{Config, Flag, Origin};
 
-use crate::cli::{CacheArgs, Cli, Command, Global, PackArgs};
+use crate::cli::{CacheArgs, Cli, Command, Global, ImageArgs, PackArgs};
 use crate::registry_args::RegistryArgs;
 use crate::settings::Settings;
 
@@ -28,24 +28,16 @@ pub(crate) fn fill(cli: &mut Cli) -> Result<()> {
     fill_log_level(&mut cli.global, &settings);
     let config = &settings.effective.config;
     match &mut cli.command {
-        Command::Index(args) => {
-            fill_dir(&mut args.cache_dir, config);
-            fill_registry(&mut args.registry, config);
-        }
+        Command::Index(args) => fill_image(&mut args.from, config),
         Command::Archive(args) => {
-            fill_dir(&mut args.cache_dir, config);
-            fill_registry(&mut args.registry, config);
+            fill_image(&mut args.from, config);
             fill_pack(&mut args.pack, config);
         }
         Command::Convert(args) => {
-            fill_dir(&mut args.cache_dir, config);
-            fill_registry(&mut args.registry, config);
+            fill_image(&mut args.from, config);
             fill_pack(&mut args.pack, config);
         }
-        Command::Pull(args) => {
-            fill_dir(&mut args.cache_dir, config);
-            fill_registry(&mut args.registry, config);
-        }
+        Command::Pull(args) => fill_image(&mut args.from, config),
         Command::Mount(args) => fill_reading(&mut args.cache, &mut args.registry, config),
         Command::Diff(args) => fill_reading(&mut args.cache, &mut args.registry, config),
         Command::Cat(args) => fill_reading(&mut args.cache, &mut args.registry, config),
@@ -66,6 +58,12 @@ fn fill_dir(dir: &mut Option<std::path::PathBuf>, config: &Config) {
     if dir.is_none() {
         dir.clone_from(&config.cache.dir);
     }
+}
+
+fn fill_image(image: &mut ImageArgs, config: &Config) {
+    fill_dir(&mut image.cache_dir, config);
+    fill_registry(&mut image.registry, config);
+    image.checkpoint_mib = Some(config.image_service.checkpoint_mib);
 }
 
 fn fill_reading(cache: &mut CacheArgs, registry: &mut RegistryArgs, config: &Config) {

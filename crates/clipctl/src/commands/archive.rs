@@ -10,13 +10,10 @@ use image::{ArchiveOptions, ArchiveReport, Image, ImageName, IndexOptions};
 use pack::PackOptions;
 use store::{Place, S3Output};
 
-use super::index::{check_output, jobs, layer_dir};
+use super::index::{check_output, jobs, layer_options};
 use crate::cli::{ArchiveArgs, Global, PackArgs};
 use crate::settings::Settings;
 use crate::{long_work, output, size};
-
-/// Spacing of the checkpoints in what is learned of layers: that of `clipctl index`, whose layers are then known.
-pub(super) const CHECKPOINT_BYTES: u32 = 2 << 20;
 
 /// What is archived.
 enum Source {
@@ -38,10 +35,9 @@ pub(super) fn run(args: &ArchiveArgs, global: &Global) -> Result<ExitCode> {
             Source::Image(name) => name,
         };
         let host = if let ImageName::Registry(reference) = &name { Some(reference.repository().host()) } else { None };
-        let registry = args.registry.registry(host)?;
-        let image = Arc::new(Image::resolve(&name, args.platform.as_ref(), &registry, None).await?);
-        let layer_dir = layer_dir(args.cache_dir.as_deref());
-        let layers = IndexOptions { checkpoint_bytes: CHECKPOINT_BYTES, jobs: pack.jobs, overwrite: args.force, layer_dir };
+        let registry = args.from.registry.registry(host)?;
+        let image = Arc::new(Image::resolve(&name, args.from.platform.as_ref(), &registry, None).await?);
+        let layers = IndexOptions { jobs: pack.jobs, ..layer_options(&args.from, None) };
         Ok(image::archive_image(image, out, &ArchiveOptions { layers, pack, fallback: None }, progress).await?)
     })?;
     output::report(&report, global.json, args.quiet, || summary(&report))?;

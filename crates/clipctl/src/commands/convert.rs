@@ -7,8 +7,8 @@ use ::archive::{Archive, ArchiveVersion, FileOutput};
 use anyhow::{Context, Result, bail};
 use image::{Image, ImageName, IndexOptions};
 
-use super::archive::{CHECKPOINT_BYTES, pack_options};
-use super::index::{check_output, jobs, layer_dir};
+use super::archive::pack_options;
+use super::index::{check_output, jobs, layer_options};
 use super::{archive, index};
 use crate::cli::{ConvertArgs, Global};
 use crate::located::Located;
@@ -17,7 +17,7 @@ use crate::{long_work, output};
 
 pub(super) fn run(args: &ConvertArgs, global: &Global) -> Result<ExitCode> {
     check_output(&args.output, args.force)?;
-    let located = Located::open(&args.archive, global, args.cache_dir.as_deref(), &runtime()?)?;
+    let located = Located::open(&args.archive, global, args.from.cache_dir.as_deref(), &runtime()?)?;
     let from = Arc::clone(&located.archive);
     let (told, document) = match from.version() {
         ArchiveVersion::V2 => to_v1(args, global, &located)?,
@@ -36,7 +36,7 @@ fn to_v1(args: &ConvertArgs, global: &Global, located: &Located) -> Result<Told>
     }
     let out = Box::new(FileOutput::create(&args.output, args.force)?);
     let report = long_work::run(args.quiet || global.json, async |progress| {
-        let blobs = Blobs::open(located, &args.registry)?.blobs;
+        let blobs = Blobs::open(located, &args.from.registry)?.blobs;
         Ok(image::archive_archive(Arc::clone(&located.archive), blobs, out, pack_options(&args.pack), progress).await?)
     })?;
     Ok((archive::summary(&report), serde_json::to_value(&report)?))
@@ -50,11 +50,10 @@ fn to_v2(args: &ConvertArgs, global: &Global, from: &Archive, path: &str) -> Res
     let given = given.with_context(|| format!("{path} is v1 and does not say where its layers are: name the image with --image"))?;
     let name: ImageName = given.parse()?;
     let host = if let ImageName::Registry(reference) = &name { Some(reference.repository().host()) } else { None };
-    let registry = args.registry.registry(host)?;
-    let layer_dir = layer_dir(args.cache_dir.as_deref());
-    let options = IndexOptions { checkpoint_bytes: CHECKPOINT_BYTES, jobs: jobs(args.pack.jobs), overwrite: args.force, layer_dir };
+    let registry = args.from.registry.registry(host)?;
+    let options = IndexOptions { jobs: jobs(args.pack.jobs), overwrite: args.force, ..layer_options(&args.from, None) };
     let report = long_work::run(args.quiet || global.json, async |progress| {
-        let image = Image::resolve(&name, args.platform.as_ref(), &registry, None).await?;
+        let image = Image::resolve(&name, args.from.platform.as_ref(), &registry, None).await?;
         if image.manifest != from.manifest() {
             bail!("{name} is not the image that {path} was made from: its manifest is {}; name that image by its digest", image.digest);
         }

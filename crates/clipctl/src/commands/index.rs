@@ -8,12 +8,14 @@ use anyhow::{Result, bail};
 use backend::Reference;
 use image::{Image, ImageName, IndexOptions, Report};
 
-use crate::cli::{Global, IndexArgs};
+use crate::cli::{Global, ImageArgs, IndexArgs};
 use crate::opened::cache_dir;
 use crate::{long_work, output, size};
 
 /// Layers that are indexed at the same time if nothing is said: more than one link can feed.
 const JOBS_MAX: usize = 16;
+/// Spacing of checkpoints if nothing is said (benches/README.md).
+const CHECKPOINT_MIB: f64 = 2.0;
 
 pub(super) fn run(args: &IndexArgs, global: &Global) -> Result<ExitCode> {
     check_output(&args.output, args.force)?;
@@ -31,19 +33,25 @@ pub(super) fn run(args: &IndexArgs, global: &Global) -> Result<ExitCode> {
         ImageName::Registry(reference) => Some(reference),
         _ => storage_image.as_ref(),
     };
-    let registry = args.registry.registry(host.map(|r| r.repository().host()))?;
-    let options = IndexOptions {
-        checkpoint_bytes: (args.checkpoint_mib * f64::from(1 << 20)) as u32,
-        jobs: jobs(args.jobs),
-        overwrite: args.force,
-        layer_dir: layer_dir(args.cache_dir.as_deref()),
-    };
+    let registry = args.from.registry.registry(host.map(|r| r.repository().host()))?;
+    let options = IndexOptions { jobs: jobs(args.jobs), overwrite: args.force, ..layer_options(&args.from, args.checkpoint_mib) };
     let report = long_work::run(args.quiet || global.json, async |progress| {
-        let image = Image::resolve(&name, args.platform.as_ref(), &registry, storage_image.as_ref()).await?;
+        let image = Image::resolve(&name, args.from.platform.as_ref(), &registry, storage_image.as_ref()).await?;
         Ok(image::index(Arc::new(image), &args.output, &options, progress).await?)
     })?;
     output::report(&report, global.json, args.quiet, || summary(&report))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// How layers are taken in: what the flag says, else the configuration, else the default.
+pub(super) fn layer_options(args: &ImageArgs, checkpoint_mib: Option<f64>) -> IndexOptions {
+    let mib = checkpoint_mib.or(args.checkpoint_mib).unwrap_or(CHECKPOINT_MIB);
+    IndexOptions {
+        checkpoint_bytes: (mib * f64::from(1 << 20)) as u32,
+        jobs: jobs(None),
+        overwrite: false,
+        layer_dir: layer_dir(args.cache_dir.as_deref()),
+    }
 }
 
 /// Says at once what would be found at the end.
@@ -63,7 +71,7 @@ pub(super) fn jobs(given: Option<u16>) -> usize {
 }
 
 /// Where layers are kept; nowhere, where no directory can be made: indexing works all the same.
-pub(super) fn layer_dir(given: Option<&Path>) -> Option<PathBuf> {
+fn layer_dir(given: Option<&Path>) -> Option<PathBuf> {
     let dir = cache_dir(given).join("layers");
     // A directory that is there need not be one that can be written; access(2) knows filesystems that are read-only.
     let made = std::fs::create_dir_all(&dir).and_then(|()| Ok(rustix::fs::access(&dir, rustix::fs::Access::WRITE_OK)?));

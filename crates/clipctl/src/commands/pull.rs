@@ -13,7 +13,7 @@ use pack::PackOptions;
 use serde::Serialize;
 use store::{ImageId, Record, Store};
 
-use super::index::{jobs, layer_dir};
+use super::index::{jobs, layer_options};
 use crate::cli::{Global, PullArgs};
 use crate::settings::Settings;
 use crate::{long_work, output};
@@ -31,11 +31,11 @@ pub(super) fn run(args: &PullArgs, global: &Global) -> Result<ExitCode> {
     let settings = Settings::load(global, flags(args))?;
     let name: ImageName = args.image.parse()?;
     let host = if let ImageName::Registry(reference) = &name { Some(reference.repository().host()) } else { None };
-    let registry = args.registry.registry(host)?;
+    let registry = args.from.registry.registry(host)?;
     let quiet = args.quiet || global.json;
     let pulled = long_work::run(quiet, async |progress| {
         let store = settings.store().await?;
-        let image = Arc::new(Image::resolve(&name, args.platform.as_ref(), &registry, None).await?);
+        let image = Arc::new(Image::resolve(&name, args.from.platform.as_ref(), &registry, None).await?);
         let puller = Puller { args, settings: &settings, store, image, progress };
         puller.pull().await
     })?;
@@ -144,7 +144,10 @@ impl Puller<'_> {
         match version {
             ArchiveVersion::V1 => format!("level={} span={}", service.level, service.span_kib),
             // It says where the layers are.
-            ArchiveVersion::V2 => format!("checkpoint={} storage={:?}", service.checkpoint_mib, self.image.storage),
+            ArchiveVersion::V2 => {
+                let locations: Vec<_> = self.image.layers.iter().map(|layer| &layer.location).collect();
+                format!("checkpoint={} storage={:?} layers={locations:?}", service.checkpoint_mib, self.image.storage)
+            }
         }
     }
 
@@ -200,12 +203,7 @@ impl Puller<'_> {
 
     fn index_options(&self) -> IndexOptions {
         let service = self.settings.image_service();
-        IndexOptions {
-            checkpoint_bytes: (service.checkpoint_mib * f64::from(1 << 20)) as u32,
-            jobs: jobs(service.jobs),
-            overwrite: true,
-            layer_dir: layer_dir(self.args.cache_dir.as_deref()),
-        }
+        IndexOptions { jobs: jobs(service.jobs), overwrite: true, ..layer_options(&self.args.from, Some(service.checkpoint_mib)) }
     }
 }
 
