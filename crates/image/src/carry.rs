@@ -78,7 +78,7 @@ pub async fn archive_image(
         let (target, writer) = (output.name(), CarryingWriter::begin(output)?);
         let Assembly { mut tree, xattrs_dropped, streams } = assembly;
         let files = Files::of_layers(&tree);
-        progress.begin("data", files.bytes());
+        progress.begin("data", files.bytes);
         let packer = Packer::new(writer, options.pack)?;
         let mut open = |stream| {
             let layer = streams.layer(stream);
@@ -88,7 +88,7 @@ pub async fn archive_image(
         let writer = files.pack(&mut open, &mut tree, packer, &progress)?;
         last_chance(&progress)?;
         let parts = Carried { tree: &tree, manifest: &image.manifest, config: &image.config, fallback: options.fallback.as_deref() };
-        let totals = Totals { file_bytes: files.bytes(), xattrs_dropped, start };
+        let totals = Totals { file_bytes: files.bytes, xattrs_dropped, start };
         let written = writer.finish(&parts)?;
         Ok(report(&image.name, Some(&image.digest), target, written, &totals, options.fallback.clone()))
     };
@@ -134,7 +134,7 @@ pub async fn archive_archive(
     let (start, runtime) = (Instant::now(), Handle::current());
     let work = move || {
         let (mut tree, files) = Files::of_archive(&from)?;
-        progress.begin("data", files.bytes());
+        progress.begin("data", files.bytes);
         let (target, writer) = (output.name(), CarryingWriter::begin(output)?);
         let mut open = |stream: StreamId| {
             let blob = &blobs[usize::from(stream.0)];
@@ -145,7 +145,7 @@ pub async fn archive_archive(
         let writer = files.pack(&mut open, &mut tree, Packer::new(writer, options)?, &progress)?;
         last_chance(&progress)?;
         let written = writer.finish(&Carried { tree: &tree, manifest: from.manifest(), config: from.config(), fallback: None })?;
-        let totals = Totals { file_bytes: files.bytes(), xattrs_dropped: 0, start };
+        let totals = Totals { file_bytes: files.bytes, xattrs_dropped: 0, start };
         Ok(report(&from.path().display().to_string(), None, target, written, &totals, None))
     };
     joined(tokio::task::spawn_blocking(work).await).unwrap_or(Err(Error::Cancelled))

@@ -14,29 +14,56 @@ use crate::{Error, Progress};
 /// Bytes of a block, in which addresses of a tree count.
 const BLOCK_BYTES: u64 = 512;
 
-/// Files, ordered by where their first byte lies: each stream is read once, forward.
-pub(crate) struct Files(Vec<(InodeId, Place)>);
+/// Files, ordered by where their first byte lies: each stream is read once, forward. Where the rest of a file lies is looked up when it is packed: of
+/// a million files this is all that is kept.
+pub(crate) struct Files<'a> {
+    order: Vec<File>,
+    /// Bytes of all of them, holes included.
+    pub bytes: u64,
+    /// Where a file's bytes are looked up; in the tree itself, if there is no archive.
+    archive: Option<&'a Archive>,
+}
+
+/// A file, by where its first byte lies.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct File {
+    stream: StreamId,
+    at: u64,
+    inode: InodeId,
+    /// In the archive.
+    nid: Nid,
+}
 
 /// Opens a stream, and says what it is called in messages.
 pub(crate) type Open<'a> = dyn FnMut(StreamId) -> Result<(PathBuf, Forward), Error> + 'a;
 
-impl Files {
-    fn sorted(mut files: Vec<(InodeId, Place)>) -> Files {
-        files.sort_unstable_by_key(|(inode, place)| (place.pieces.first().map(|piece| (piece.stream, piece.at)), *inode));
-        Files(files)
+impl Files<'_> {
+    fn add(&mut self, place: &Place, inode: InodeId, nid: Nid) {
+        // Those without a byte need no stream.
+        let (stream, at) = place.pieces.first().map_or((StreamId(0), 0), |piece| (piece.stream, piece.at));
+        self.order.push(File { stream, at, inode, nid });
+        self.bytes += place.size;
     }
 
     /// The files of a tree that layers were applied to.
-    pub fn of_layers(tree: &Tree) -> Files {
-        Files::sorted(tree.files().filter_map(|inode| Some((inode, Place::of_bytes(tree.bytes(inode)?)))).collect())
+    pub fn of_layers(tree: &Tree) -> Files<'static> {
+        let mut files = Files { order: Vec::new(), bytes: 0, archive: None };
+        for inode in tree.files() {
+            if let Some(bytes) = tree.bytes(inode) {
+                files.add(&Place::of_bytes(bytes), inode, Nid(0));
+            }
+        }
+        files.order.sort_unstable();
+        files
     }
 
     /// The tree of an archive, and its files.
-    pub fn of_archive(archive: &Archive) -> Result<(Tree, Files), Error> {
+    pub fn of_archive(archive: &Archive) -> Result<(Tree, Files<'_>), Error> {
         let index = archive.index();
         let top = index.node(index.root())?;
         let mut tree = Tree::new(attributes(archive, &top)?);
-        let (mut files, mut known) = (Vec::new(), HashMap::from([(top.nid, Tree::ROOT)]));
+        let mut files = Files { order: Vec::new(), bytes: 0, archive: Some(archive) };
+        let mut known = HashMap::from([(top.nid, Tree::ROOT)]);
         let mut ahead = vec![(top, Tree::ROOT)];
         while let Some((directory, parent)) = ahead.pop() {
             for entry in index.read_dir(&directory, 0)? {
@@ -51,7 +78,7 @@ impl Files {
                     None => tree.inode(attributes(archive, &node)?, content(archive, &node)?).map_err(|_| full())?,
                 };
                 if known.insert(node.nid, inode).is_none() && node.kind == NodeKind::File {
-                    files.push((inode, Place::of_node(archive, &node)?));
+                    files.add(&Place::of_node(archive, &node)?, inode, node.nid);
                 }
                 tree.link(parent, entry.name, inode).map_err(|_| full())?;
                 if node.kind == NodeKind::Directory {
@@ -59,34 +86,38 @@ impl Files {
                 }
             }
         }
-        Ok((tree, Files::sorted(files)))
+        files.order.sort_unstable();
+        Ok((tree, files))
     }
 
-    /// Bytes of all of them, holes included.
-    pub fn bytes(&self) -> u64 {
-        self.0.iter().map(|(_, place)| place.size).sum()
+    fn place(&self, tree: &Tree, file: &File) -> Result<Place, Error> {
+        match self.archive {
+            Some(archive) => Place::of_node(archive, &archive.index().node(file.nid)?),
+            None => Ok(tree.bytes(file.inode).map_or_else(Place::default, Place::of_bytes)),
+        }
     }
 
     /// Packs all of them, and has the tree say where they are now.
     pub fn pack(&self, open: &mut Open<'_>, tree: &mut Tree, mut packer: Packer, progress: &Progress) -> Result<CarryingWriter, Error> {
         let mut stream: Option<(StreamId, PathBuf, Forward)> = None;
-        let mut last: Option<(&Place, Content)> = None;
-        for (inode, place) in &self.0 {
+        let mut last: Option<(Place, Content)> = None;
+        for file in &self.order {
+            let place = self.place(tree, file)?;
             progress.add_bytes(place.size);
-            let content = match (last.take(), place.pieces.first()) {
+            let content = match last.take() {
                 // An entry of a layer that was applied twice may be there as two files.
-                (Some((same, content)), _) if same == place => content,
-                (_, None) => packer.file(Path::new(""), place.size, &[], &mut |_, _| Ok(()))?,
-                (_, Some(first)) => {
-                    if stream.as_ref().is_none_or(|(id, ..)| *id != first.stream) {
-                        let (name, forward) = open(first.stream)?;
-                        stream = Some((first.stream, name, forward));
+                Some((same, content)) if same == place => content,
+                _ if place.pieces.is_empty() => packer.file(Path::new(""), place.size, &[], &mut |_, _| Ok(()))?,
+                _ => {
+                    if stream.as_ref().is_none_or(|(id, ..)| *id != file.stream) {
+                        let (name, forward) = open(file.stream)?;
+                        stream = Some((file.stream, name, forward));
                     }
                     let Some((_, name, forward)) = &mut stream else { continue };
                     place.pack(name, &mut packer, forward, progress)?
                 }
             };
-            tree.set_content(*inode, content.clone()).map_err(|_| full())?;
+            tree.set_content(file.inode, content.clone()).map_err(|_| full())?;
             last = Some((place, content));
         }
         Ok(packer.finish()?)
@@ -94,7 +125,7 @@ impl Files {
 }
 
 /// Where the bytes of a file lie.
-#[derive(PartialEq, Eq)]
+#[derive(Default, PartialEq, Eq)]
 struct Place {
     size: u64,
     /// In order of the file; what none of them covers is a hole.

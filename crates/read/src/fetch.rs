@@ -77,6 +77,7 @@ pub(crate) struct Fetcher {
     prefetch_memory: Budget,
     cores: Semaphore,
     prefetch_cores: Semaphore,
+    near_cores: Semaphore,
     prefetch_queue: Semaphore,
     closed: AtomicBool,
 }
@@ -97,6 +98,8 @@ impl Fetcher {
             cores: Semaphore::new(cores),
             // Beside the others: a reader's span never waits behind guesses, and they leave it a core.
             prefetch_cores: Semaphore::new((cores - 1).max(1)),
+            // Where no network is waited for, decoding is what takes the time.
+            near_cores: Semaphore::new(cores),
             prefetch_queue: Semaphore::new(PREFETCH_QUEUE_MAX),
             closed: AtomicBool::new(false),
         }
@@ -270,7 +273,11 @@ impl Fetcher {
         keep: bool,
         class: Class,
     ) -> Result<(SpanDecoder, Result<Decoded, Fault>), Error> {
-        let cores = if class == Class::Foreground { &self.cores } else { &self.prefetch_cores };
+        let cores = match class {
+            Class::Foreground => &self.cores,
+            Class::Prefetch if lane.blob.is_far() => &self.prefetch_cores,
+            Class::Prefetch => &self.near_cores,
+        };
         let _core = cores.acquire().await.map_err(|_| Error::Closed)?;
         let (archive, lane, counters) = (Arc::clone(&self.archive), Arc::clone(lane), Arc::clone(&self.counters));
         let work = move || {
@@ -318,7 +325,7 @@ impl Fetcher {
     /// Refuses everything from now on; what is under way ends at its next step.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
-        for semaphore in [&self.requests, &self.prefetches, &self.cores, &self.prefetch_cores, &self.prefetch_queue] {
+        for semaphore in [&self.requests, &self.prefetches, &self.cores, &self.prefetch_cores, &self.near_cores, &self.prefetch_queue] {
             semaphore.close();
         }
         self.memory.close();

@@ -80,7 +80,7 @@ impl Store {
         }
     }
 
-    /// Where an image's archive is written to: it appears when it is whole, and another one that is there already stays.
+    /// Where an image's archive is written to, by whoever has the claim: it appears when it is whole, in place of one that is there.
     ///
     /// # Errors
     /// Where the store cannot be written.

@@ -17,21 +17,9 @@ pub struct S3Output {
     /// None: published, or about to be.
     upload: Option<Upload>,
     runtime: Handle,
-    /// What is there already is as good.
-    same: bool,
 }
 
 impl S3Output {
-    /// Begins the object at `location` unless there is one, which then is taken to be the same: the name says what it holds.
-    ///
-    /// # Errors
-    /// As [`S3Output::create`].
-    pub(crate) fn create_same(bucket: &Bucket, location: &Location) -> Result<S3Output, Error> {
-        let mut output = S3Output::create(bucket, location, false)?;
-        output.same = true;
-        Ok(output)
-    }
-
     /// Begins the object at `location`, in place of what is there only with `overwrite`. Must be called on a tokio runtime, and written to
     /// from a thread that may block.
     ///
@@ -41,7 +29,7 @@ impl S3Output {
         let condition = if overwrite { Condition::None } else { Condition::Absent };
         let options = UploadOptions { condition, head_last: true, ..UploadOptions::default() };
         let upload = bucket.upload(location.key(), options).map_err(Error::Location)?;
-        Ok(S3Output { name: location.to_string(), upload: Some(upload), runtime: Handle::current(), same: false })
+        Ok(S3Output { name: location.to_string(), upload: Some(upload), runtime: Handle::current() })
     }
 }
 
@@ -72,10 +60,6 @@ impl Output for S3Output {
         let upload = self.upload.take().ok_or_else(|| io::Error::other("published twice"))?;
         let name = &self.name;
         match self.runtime.block_on(upload.finish_with_head(header)).map_err(io::Error::other)? {
-            Put::Exists if self.same => {
-                tracing::info!(object = name, "another node was first");
-                Ok(())
-            }
             Put::Exists => Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is there already")),
             Put::Stored => Ok(()),
             Put::StoredUnconditionally => {

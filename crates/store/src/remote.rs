@@ -81,7 +81,8 @@ impl S3Store {
     }
 
     pub(crate) fn output(&self, id: &ImageId) -> Result<Box<dyn Output + Send>, Error> {
-        Ok(Box::new(S3Output::create_same(&self.bucket, &self.location(id)?)?))
+        // In place of what somebody left who died before its record, or of what is made anew; never of another's: we have the claim.
+        Ok(Box::new(S3Output::create(&self.bucket, &self.location(id)?, true)?))
     }
 
     pub(crate) async fn commit(&self, record: &Record) -> Result<(), Error> {

@@ -84,12 +84,11 @@ pub(super) fn summary(report: &ArchiveReport) -> String {
         out.push_str(&format!("  {} extended attributes left out that no Linux filesystem can hold\n", report.xattrs_dropped));
     }
     out.push_str(&format!(
-        "{}: {}, {} nodes, {} of files, {} of which are kept, {:.2} s\n",
+        "{}: {} for {} of files, {} nodes, {:.2} s\n",
         report.archive.display(),
         size::human(report.archive_bytes),
-        report.inodes,
         size::human(report.file_bytes),
-        size::human(report.data_bytes),
+        report.inodes,
         report.seconds,
     ));
     out

@@ -99,9 +99,6 @@ impl Puller<'_> {
         if let Some(record) = self.usable(&id, may_fall_back).await? {
             return Ok(Pulled { record, cached: true });
         }
-        if self.args.force {
-            self.store.remove(&id).await?;
-        }
         let made = match version {
             ArchiveVersion::V1 => self.v1(&id, None).await.context("make the v1 archive")?,
             ArchiveVersion::V2 => self.v2_or_v1(&id, may_fall_back).await?,
