@@ -155,7 +155,7 @@ impl Archiver<'_> {
                 inode
             }
         };
-        self.tree.link(found.parent, found.name.to_bytes(), inode).map_err(|_| full())?;
+        self.tree.link(found.parent, found.name.to_bytes(), inode).map_err(|_| Error::full())?;
         Ok(inode)
     }
 
@@ -177,7 +177,7 @@ impl Archiver<'_> {
         };
         let (attributes, dropped) = attributes(found.directory, &found.name, stat).map_err(failed(&found.path))?;
         self.xattrs_dropped += dropped;
-        self.tree.inode(attributes, content).map_err(|_| full())
+        self.tree.inode(attributes, content).map_err(|_| Error::full())
     }
 
     fn file(&mut self, found: &Found<'_>) -> Result<Content, Error> {
@@ -281,8 +281,4 @@ fn xattrs(directory: &OwnedFd, name: &std::ffi::CStr) -> io::Result<(Xattrs, u64
 fn failed(path: &Path) -> impl Fn(io::Error) -> Error + use<> {
     let path = path.to_path_buf();
     move |source| Error::Io { path: path.clone(), source }
-}
-
-fn full() -> Error {
-    archive::Error::Unrepresentable("more than 4 GiB of names".into()).into()
 }

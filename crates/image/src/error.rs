@@ -69,6 +69,13 @@ pub enum Error {
     Cancelled,
 }
 
+impl Error {
+    /// The tree takes no more ([`archive::Tree`] says why).
+    pub(crate) fn full() -> Error {
+        archive::Error::Unrepresentable("more than 4 GiB of names".into()).into()
+    }
+}
+
 /// What can be wrong with a layer.
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {

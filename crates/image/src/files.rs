@@ -75,12 +75,12 @@ impl Files<'_> {
                 let inode = match known.get(&node.nid) {
                     Some(_) if node.kind == NodeKind::Directory => return Err(twice(archive, node.nid)),
                     Some(inode) => *inode,
-                    None => tree.inode(attributes(archive, &node)?, content(archive, &node)?).map_err(|_| full())?,
+                    None => tree.inode(attributes(archive, &node)?, content(archive, &node)?).map_err(|_| Error::full())?,
                 };
                 if known.insert(node.nid, inode).is_none() && node.kind == NodeKind::File {
                     files.add(&Place::of_node(archive, &node)?, inode, node.nid);
                 }
-                tree.link(parent, entry.name, inode).map_err(|_| full())?;
+                tree.link(parent, entry.name, inode).map_err(|_| Error::full())?;
                 if node.kind == NodeKind::Directory {
                     ahead.push((node, inode));
                 }
@@ -117,7 +117,7 @@ impl Files<'_> {
                     place.pack(name, &mut packer, forward, progress)?
                 }
             };
-            tree.set_content(file.inode, content.clone()).map_err(|_| full())?;
+            tree.set_content(file.inode, content.clone()).map_err(|_| Error::full())?;
             last = Some((place, content));
         }
         Ok(packer.finish()?)
@@ -227,10 +227,6 @@ fn content(archive: &Archive, node: &Node) -> Result<Content, Error> {
         NodeKind::Fifo => Content::Fifo,
         NodeKind::Socket => Content::Socket,
     })
-}
-
-fn full() -> Error {
-    archive::Error::Unrepresentable("more than 4 GiB of names".into()).into()
 }
 
 fn twice(archive: &Archive, nid: Nid) -> Error {

@@ -10,7 +10,7 @@ use image::{ArchiveOptions, ArchiveReport, Image, ImageName, IndexOptions};
 use pack::PackOptions;
 use store::{Place, S3Output};
 
-use super::index::{check_output, jobs, layer_options};
+use super::index::{check_output, jobs, layer_options, left_out};
 use crate::cli::{ArchiveArgs, Global, PackArgs};
 use crate::settings::Settings;
 use crate::{long_work, output, size};
@@ -80,9 +80,7 @@ fn source(text: &str) -> Result<Source> {
 
 pub(super) fn summary(report: &ArchiveReport) -> String {
     let mut out = format!("{}\n", report.source);
-    if report.xattrs_dropped > 0 {
-        out.push_str(&format!("  {} extended attributes left out that no Linux filesystem can hold\n", report.xattrs_dropped));
-    }
+    out.push_str(&left_out(report.xattrs_dropped));
     out.push_str(&format!(
         "{}: {} for {} of files, {} nodes, {:.2} s\n",
         report.archive.display(),

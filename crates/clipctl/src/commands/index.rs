@@ -99,9 +99,7 @@ pub(super) fn summary(report: &Report) -> String {
             if layer.reused { "  (known)" } else { "" },
         ));
     }
-    if report.xattrs_dropped > 0 {
-        out.push_str(&format!("  {} extended attributes left out that no Linux filesystem can hold\n", report.xattrs_dropped));
-    }
+    out.push_str(&left_out(report.xattrs_dropped));
     let percent = report.archive_bytes as f64 * 100.0 / report.uncompressed_bytes.max(1) as f64;
     out.push_str(&format!(
         "{}: {} ({percent:.2} % of {}), {} nodes, {:.2} s\n",
@@ -112,4 +110,9 @@ pub(super) fn summary(report: &Report) -> String {
         report.seconds,
     ));
     out
+}
+
+/// The line about extended attributes that were left out, if any were.
+pub(super) fn left_out(xattrs: u64) -> String {
+    if xattrs == 0 { String::new() } else { format!("  {xattrs} extended attributes left out that no Linux filesystem can hold\n") }
 }
