@@ -30,7 +30,7 @@ mod writer;
 
 pub use archive::Archive;
 pub use carrying::{Carried, CarryingWriter, Written};
-pub use erofs::read::{Entry, Extent, Index, Node, NodeKind, ReadDir, Source};
+pub use erofs::read::{Entry, Extent, Index, Node, NodeKind, ReadDir, Source, Unresolved};
 pub use error::Error;
 pub use header::ArchiveVersion;
 pub use meta::{Location, Storage, Stream};

@@ -2,44 +2,20 @@
 
 use std::collections::HashSet;
 
-use anyhow::{Context, Result, bail};
-use archive::{Archive, Index, Nid, Node, NodeKind};
+use anyhow::{Result, anyhow, bail};
+use archive::{Archive, Index, Nid, Node, NodeKind, Unresolved};
 
-/// Symlinks that one path may go through, as in Linux.
-const LINKS_MAX: usize = 40;
 /// Deepest directory that is walked into. PATH_MAX allows 2,048; images with deeper ones exist only as tests.
 const DEPTH_MAX: usize = 100_000;
 
 /// The node at `path`, symlinks followed inside the image.
 pub(crate) fn resolve(index: &Index, path: &[u8]) -> Result<Node> {
     let shown = || crate::output::name(path);
-    let mut node = index.node(index.root())?;
-    let mut ahead: Vec<Vec<u8>> = path.split(|b| *b == b'/').rev().map(<[u8]>::to_vec).collect();
-    let mut links = 0;
-    while let Some(part) = ahead.pop() {
-        if part.is_empty() || part == b"." {
-            continue;
-        }
-        if node.kind != NodeKind::Directory {
-            bail!("{}: not a directory on the way", shown());
-        }
-        let nid = index.lookup(&node, &part)?.with_context(|| format!("{}: no such file in the image", shown()))?;
-        let next = index.node(nid)?;
-        if next.kind != NodeKind::Symlink {
-            node = next;
-            continue;
-        }
-        links += 1;
-        if links > LINKS_MAX {
-            bail!("{}: too many symbolic links on the way", shown());
-        }
-        let target = index.read_link(&next)?;
-        if target.starts_with(b"/") {
-            node = index.node(index.root())?;
-        }
-        ahead.extend(target.split(|b| *b == b'/').rev().map(<[u8]>::to_vec));
-    }
-    Ok(node)
+    index.resolve(&index.node(index.root())?, path)?.map_err(|why| match why {
+        Unresolved::NoSuchFile => anyhow!("{}: no such file in the image", shown()),
+        Unresolved::NotADirectory => anyhow!("{}: not a directory on the way", shown()),
+        Unresolved::TooManyLinks => anyhow!("{}: too many symbolic links on the way", shown()),
+    })
 }
 
 /// A step of a walk.

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use archive::{Archive, Extent, Node, NodeKind, Source};
+use foresight::Foresight;
 use read::Reader;
 
 use crate::attributes::{Attributes, BLOCK_BYTES, attributes};
@@ -23,6 +24,7 @@ pub(crate) const READ_BYTES_MAX: u64 = 16 << 20;
 pub(crate) struct Filesystem {
     archive: Arc<Archive>,
     reader: Arc<Reader>,
+    foresight: Arc<Foresight>,
     inos: InoMap,
 }
 
@@ -78,9 +80,9 @@ pub(crate) struct Totals {
 }
 
 impl Filesystem {
-    pub(crate) fn new(archive: Arc<Archive>, reader: Arc<Reader>) -> Filesystem {
+    pub(crate) fn new(archive: Arc<Archive>, reader: Arc<Reader>, foresight: Arc<Foresight>) -> Filesystem {
         let inos = InoMap::new(archive.index().root());
-        Filesystem { archive, reader, inos }
+        Filesystem { archive, reader, foresight, inos }
     }
 
     /// The attributes of the entry `name` of directory `parent`.
@@ -161,7 +163,12 @@ impl Filesystem {
             buffer.resize(length, 0);
         }
         match self.reader.try_read(&file, offset, &mut buffer[..length])? {
-            true => Ok(Near::Done(length)),
+            true => {
+                if offset == 0 {
+                    self.foresight.touched(&file, &buffer[..length]);
+                }
+                Ok(Near::Done(length))
+            }
             false => Ok(Near::Far(FarRead { file, offset, length })),
         }
     }
@@ -169,6 +176,9 @@ impl Filesystem {
     /// Reads what was not near. Exactly the length asked for or a failure: the kernel would take a short answer for the end of the file and show zeros.
     pub(crate) async fn read_far(&self, far: FarRead) -> Result<Vec<u8>, Failure> {
         let data = self.reader.read(&far.file, far.offset, far.length).await?;
+        if far.offset == 0 {
+            self.foresight.touched(&far.file, &data);
+        }
         match data.len() == far.length {
             true => Ok(data),
             false => Err(Failure::ShortRead { read: data.len(), wanted: far.length }),

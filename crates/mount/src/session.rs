@@ -22,6 +22,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use archive::{Archive, ArchiveVersion};
+use foresight::Foresight;
 use read::Reader;
 use serde_json::json;
 use tokio::runtime::Handle;
@@ -115,7 +116,9 @@ impl Mount {
         if !allow_other {
             tracing::info!("only the mounting user can enter the mount: /etc/fuse.conf does not say user_allow_other");
         }
-        let filesystem = Arc::new(Filesystem::new(archive.clone(), reader.clone()));
+        reader.warm();
+        let foresight = Foresight::new(archive.clone(), reader.clone(), runtime.clone());
+        let filesystem = Arc::new(Filesystem::new(archive.clone(), reader.clone(), foresight));
         let lane = Arc::new(Lane::new(filesystem.clone(), runtime, options.read_deadline));
         let ops = Arc::new(Ops::default());
         let shell = Shell::new(filesystem, lane.clone(), ops.clone(), allow_other);

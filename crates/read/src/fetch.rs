@@ -1,7 +1,8 @@
 //! Fetching: from "these spans are missing" to tasks that bring them, each span once.
 //!
 //! [`Fetcher::want`] joins fetches that are under way and launches the others, as runs of neighbours ([`plan`]). A run is one request, whose body is
-//! cut into spans as it arrives (passage.rs). The tasks belong to nobody who waits: a reader who goes away changes nothing, what was begun is
+//! cut into spans as it arrives (passage.rs). Guesses about what is read next ride behind the spans that a reader waits for, in the same request; those
+//! before it come in requests of their own. The tasks belong to nobody who waits: a reader who goes away changes nothing, what was begun is
 //! brought to its end and kept, for the next one.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +14,7 @@ use archive::{Archive, Span, StreamId};
 use bytes::Bytes;
 use cache::Lookup;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::decode::{Fault, SpanDecoder, is_right};
 use crate::flight::{Flights, Piece, Ticket, Waiter};
@@ -30,17 +31,11 @@ pub(crate) const COMPRESSED_BYTES_MAX: u64 = archive::SPAN_BLOB_BYTES_MAX;
 /// Runs of read-ahead that may wait for their turn; beyond that, guesses are dropped.
 const PREFETCH_QUEUE_MAX: usize = 32;
 
+/// Connections that are opened before somebody waits: one for the first span that is missed, one for what lies around it.
+const WARM_CONNECTIONS: usize = 2;
+
 /// Spans of one stream that a task has to bring.
 pub(crate) type Tickets = BTreeMap<u32, Ticket>;
-
-/// Who asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Class {
-    /// A reader waits.
-    Foreground,
-    /// Read-ahead guesses. It has permits of its own, so that it never stands in a reader's way.
-    Prefetch,
-}
 
 /// Why a task stops before it has brought everything.
 #[derive(Debug)]
@@ -106,7 +101,7 @@ impl Fetcher {
     }
 
     /// Joins or launches the fetch of each span.
-    pub fn want(self: &Arc<Self>, stream: StreamId, indexes: &BTreeSet<u32>) -> Vec<(u32, Waiter)> {
+    pub fn want(self: &Arc<Self>, stream: StreamId, indexes: &BTreeSet<u32>, guess: bool) -> Vec<(u32, Waiter)> {
         let mut tickets = Tickets::new();
         let mut waiters = Vec::with_capacity(indexes.len());
         let lane = self.lane(stream);
@@ -116,12 +111,14 @@ impl Fetcher {
             waiters.push((index, waiter));
             if let Some(ticket) = ticket {
                 tickets.insert(index, ticket);
-                if !lane.has(index) {
+                if guess && !lane.has(index) {
                     around.extend(lane.missed(index));
                 }
             }
         }
-        self.launch(lane, tickets, Class::Foreground);
+        let (near, missing): (Tickets, Tickets) = tickets.into_iter().partition(|(index, _)| lane.has(*index));
+        self.bring_near(lane, near);
+        self.launch_runs(lane, missing, &around);
         self.prefetch(stream, &around.difference(indexes).copied().collect());
         waiters
     }
@@ -130,8 +127,7 @@ impl Fetcher {
     /// wait behind other guesses.
     pub fn prefetch(self: &Arc<Self>, stream: StreamId, indexes: &BTreeSet<u32>) {
         let lane = self.lane(stream);
-        // Where everything passes by anyway, or nothing is kept, guessing is of no use.
-        if lane.no_ranges.load(Ordering::Relaxed) || !lane.keeps() {
+        if !lane.is_worth_guessing() {
             return;
         }
         let missing = indexes.iter().copied().filter(|&index| !lane.has(index));
@@ -147,32 +143,73 @@ impl Fetcher {
         let Ok(_queued) = self.prefetch_queue.try_acquire() else { return };
         let Ok(_turn) = self.prefetches.acquire().await else { return };
         let missing = run.spans.clone().filter(|&index| !lane.has(index));
-        let mut tickets: Tickets = missing.filter_map(|index| Some((index, self.flights.lead((lane.id().0, index))?))).collect();
+        let mut tickets: Tickets = missing.filter_map(|index| Some((index, self.flights.guess((lane.id().0, index))?))).collect();
         tickets.keys().for_each(|&index| lane.spend(index));
         // A reader may have come for some of them.
         for run in plan::runs(tickets.keys().copied().collect::<Vec<_>>(), lane.count(), |index| lane.span(index)) {
             let later = tickets.split_off(&(run.spans.end() + 1));
-            self.attempts(&lane, run, std::mem::replace(&mut tickets, later), Class::Prefetch).await;
+            self.attempts(&lane, run, std::mem::replace(&mut tickets, later)).await;
+        }
+    }
+
+    /// Opens connections before somebody waits for them: asks for a byte of each of the largest streams, if the cache does not have how they begin.
+    pub fn warm(&self) {
+        let is_cold = |lane: &Lane| lane.blob.is_far() && lane.blob.size() > 0 && lane.count() > 0 && !lane.has(0);
+        let mut lanes: Vec<_> = self.lanes.iter().filter(|lane| is_cold(lane)).collect();
+        lanes.sort_by_key(|lane| std::cmp::Reverse(lane.blob.size()));
+        for lane in lanes.into_iter().take(WARM_CONNECTIONS) {
+            let blob = Arc::clone(&lane.blob);
+            self.handle.spawn(async move {
+                if let Err(error) = backend::read_all(&*blob, 0..1, 1).await {
+                    tracing::debug!(%error, "no connection to warm up");
+                }
+            });
         }
     }
 
     /// Starts the tasks that bring what the tickets are for.
-    pub fn launch(self: &Arc<Self>, lane: &Arc<Lane>, tickets: Tickets, class: Class) {
+    pub fn launch(self: &Arc<Self>, lane: &Arc<Lane>, tickets: Tickets) {
         let (near, missing): (Tickets, Tickets) = tickets.into_iter().partition(|(index, _)| lane.has(*index));
-        for (index, ticket) in near {
-            self.handle.spawn(Arc::clone(self).bring_from_cache(Arc::clone(lane), index, ticket, class));
-        }
-        self.launch_runs(lane, missing, class);
+        self.bring_near(lane, near);
+        self.launch_runs(lane, missing, &BTreeSet::new());
     }
 
-    /// Starts the tasks that fetch what the tickets are for.
-    fn launch_runs(self: &Arc<Self>, lane: &Arc<Lane>, mut missing: Tickets, class: Class) {
+    /// Starts the tasks that bring what the cache has.
+    fn bring_near(self: &Arc<Self>, lane: &Arc<Lane>, tickets: Tickets) {
+        for (index, ticket) in tickets {
+            self.handle.spawn(Arc::clone(self).bring_from_cache(Arc::clone(lane), index, ticket));
+        }
+    }
+
+    /// Starts the tasks that fetch what the tickets are for, and of the spans `around` those that follow directly.
+    fn launch_runs(self: &Arc<Self>, lane: &Arc<Lane>, mut missing: Tickets, around: &BTreeSet<u32>) {
         self.widen(lane, &mut missing);
-        for run in plan::runs(missing.keys().copied().collect::<Vec<_>>(), lane.count(), |index| lane.span(index)) {
+        for mut run in plan::runs(missing.keys().copied().collect::<Vec<_>>(), lane.count(), |index| lane.span(index)) {
             let later = missing.split_off(&(run.spans.end() + 1));
-            let tickets = std::mem::replace(&mut missing, later);
-            tracing::debug!(stream = lane.id().0, spans = ?run.spans, ?class, "fetch");
-            self.handle.spawn(Arc::clone(self).run(Arc::clone(lane), run, tickets, class));
+            let mut tickets = std::mem::replace(&mut missing, later);
+            self.lengthen(lane, &mut run, &mut tickets, around);
+            tracing::debug!(stream = lane.id().0, spans = ?run.spans, "fetch");
+            self.handle.spawn(Arc::clone(self).run(Arc::clone(lane), run, tickets));
+        }
+    }
+
+    /// Lets guesses ride behind what is wanted: they cost no request, and come after it.
+    fn lengthen(&self, lane: &Lane, run: &mut Run, tickets: &mut Tickets, around: &BTreeSet<u32>) {
+        if run.is_group || !lane.is_worth_guessing() {
+            return;
+        }
+        let start = lane.span(*run.spans.start()).blob_offset;
+        let fits = |index| lane.span(index).blob_range().end - start <= plan::MERGE_BYTES_MAX;
+        let stands_alone = |index| lane.group(index) == (index..=index);
+        loop {
+            let next = run.spans.end() + 1;
+            if !around.contains(&next) || lane.has(next) || !stands_alone(next) || !fits(next) {
+                return;
+            }
+            let Some(ticket) = self.flights.guess((lane.id().0, next)) else { return };
+            lane.spend(next);
+            tickets.insert(next, ticket);
+            run.spans = *run.spans.start()..=next;
         }
     }
 
@@ -192,17 +229,17 @@ impl Fetcher {
     }
 
     /// A run for a reader.
-    async fn run(self: Arc<Self>, lane: Arc<Lane>, run: Run, tickets: Tickets, class: Class) {
+    async fn run(self: Arc<Self>, lane: Arc<Lane>, run: Run, tickets: Tickets) {
         match self.requests.acquire().await {
-            Ok(_permit) => self.attempts(&lane, run, tickets, class).await,
+            Ok(_permit) => self.attempts(&lane, run, tickets).await,
             Err(_) => fail(tickets, &Error::Closed),
         }
     }
 
     /// Tries until everything is there, or it is of no use to go on. The caller holds a permit for requests.
-    async fn attempts(self: &Arc<Self>, lane: &Arc<Lane>, mut run: Run, mut tickets: Tickets, class: Class) {
+    async fn attempts(self: &Arc<Self>, lane: &Arc<Lane>, mut run: Run, mut tickets: Tickets) {
         for attempt in 1..=ATTEMPTS_MAX {
-            match self.pass(lane, &run, &mut tickets, class).await {
+            match self.pass(lane, &run, &mut tickets).await {
                 Ok(()) => return,
                 Err(Stop::Failed(error)) => return fail(tickets, &error),
                 Err(Stop::Bad { index, reason }) if attempt == ATTEMPTS_MAX => {
@@ -217,9 +254,9 @@ impl Fetcher {
     }
 
     /// A span that the cache has, perhaps from an earlier boot: compared if need be, fetched if it turns out to be wrong or gone.
-    async fn bring_from_cache(self: Arc<Self>, lane: Arc<Lane>, index: u32, ticket: Ticket, class: Class) {
+    async fn bring_from_cache(self: Arc<Self>, lane: Arc<Lane>, index: u32, ticket: Ticket) {
         let span = lane.span(index);
-        let grant = match self.grant(class, span.length.into()).await {
+        let grant = match self.grant(Some(&ticket), span.length.into()).await {
             Ok(grant) => grant,
             Err(error) => return ticket.complete(Err(error)),
         };
@@ -229,7 +266,7 @@ impl Fetcher {
             Ok(None) => {
                 drop(grant);
                 // Not asked whether the cache has it now: a record that is there and cannot be read must not make us go round in circles.
-                self.launch_runs(&lane, Tickets::from([(index, ticket)]), class);
+                self.launch_runs(&lane, Tickets::from([(index, ticket)]), &BTreeSet::new());
             }
             Err(error) => ticket.complete(Err(ended(error))),
         }
@@ -241,9 +278,9 @@ impl Fetcher {
     }
 
     async fn bring_single(self: Arc<Self>, lane: Arc<Lane>, single: Single) {
-        let Single { index, span, mut compressed, ticket, grant, class } = single;
+        let Single { index, span, mut compressed, ticket, grant } = single;
         for attempt in 1..=ATTEMPTS_MAX {
-            let (_, result) = match self.decode(&lane, index, compressed, SpanDecoder::default(), true, class).await {
+            let (_, result) = match self.decode(&lane, index, compressed, SpanDecoder::default(), Some(&ticket)).await {
                 Ok(done) => done,
                 Err(error) => return ticket.complete(Err(error)),
             };
@@ -263,22 +300,17 @@ impl Fetcher {
         }
     }
 
-    /// Decodes, verifies and keeps the next span of a group, on a blocking thread, on as many as there are cores.
+    /// Decodes, verifies and, if there is a ticket, keeps the next span of a group, on a blocking thread, on as many as there are cores.
     pub async fn decode(
         &self,
         lane: &Arc<Lane>,
         index: u32,
         input: Bytes,
         mut decoder: SpanDecoder,
-        keep: bool,
-        class: Class,
+        ticket: Option<&Ticket>,
     ) -> Result<(SpanDecoder, Result<Decoded, Fault>), Error> {
-        let cores = match class {
-            Class::Foreground => &self.cores,
-            Class::Prefetch if lane.blob.is_far() => &self.prefetch_cores,
-            Class::Prefetch => &self.near_cores,
-        };
-        let _core = cores.acquire().await.map_err(|_| Error::Closed)?;
+        let _core = self.core(lane, ticket).await?;
+        let (keep, is_guess) = (ticket.is_some(), ticket.is_some_and(|ticket| ticket.is_guess));
         let (archive, lane, counters) = (Arc::clone(&self.archive), Arc::clone(lane), Arc::clone(&self.counters));
         let work = move || {
             let start = Instant::now();
@@ -290,7 +322,7 @@ impl Fetcher {
                 if keep && !kept {
                     Counters::one(&counters.not_kept);
                 }
-                if class == Class::Prefetch {
+                if is_guess {
                     Counters::one(&counters.prefetched);
                     lane.mark_prefetched(index);
                 }
@@ -304,11 +336,26 @@ impl Fetcher {
         tokio::task::spawn_blocking(work).await.map_err(ended)
     }
 
-    /// Memory for one span.
-    pub async fn grant(&self, class: Class, bytes: u64) -> Result<OwnedSemaphorePermit, Error> {
-        match class {
-            Class::Foreground => self.memory.grant(bytes).await,
-            Class::Prefetch => self.prefetch_memory.grant(bytes).await,
+    /// A core to decode on. A guess has to wait for one that readers do not need, until somebody waits for it.
+    async fn core(&self, lane: &Lane, ticket: Option<&Ticket>) -> Result<SemaphorePermit<'_>, Error> {
+        let guess = ticket.filter(|ticket| ticket.is_guess);
+        let permit = match guess {
+            None => self.cores.acquire().await,
+            Some(_) if !lane.blob.is_far() => self.near_cores.acquire().await,
+            Some(ticket) => tokio::select! {
+                biased;
+                () = ticket.awaited() => self.cores.acquire().await,
+                permit = self.prefetch_cores.acquire() => permit,
+            },
+        };
+        permit.map_err(|_| Error::Closed)
+    }
+
+    /// Memory for one span. Guesses that nobody waits for have their own.
+    pub async fn grant(&self, ticket: Option<&Ticket>, bytes: u64) -> Result<OwnedSemaphorePermit, Error> {
+        match ticket {
+            Some(ticket) if ticket.is_guess && !ticket.is_awaited() => self.prefetch_memory.grant(bytes).await,
+            _ => self.memory.grant(bytes).await,
         }
     }
 
@@ -348,7 +395,6 @@ pub(crate) struct Single {
     pub compressed: Bytes,
     pub ticket: Ticket,
     pub grant: OwnedSemaphorePermit,
-    pub class: Class,
 }
 
 /// A decoded span for those who wait; the memory of its compressed bytes is given back.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 
 use crate::Error;
 
@@ -23,7 +23,14 @@ pub(crate) struct Piece {
 }
 
 type Outcome = Result<Arc<Piece>, Error>;
-type Slot = watch::Sender<Option<Outcome>>;
+
+/// A span that is being fetched.
+#[derive(Debug)]
+struct Slot {
+    outcome: watch::Sender<Option<Outcome>>,
+    /// Somebody has come to wait for it.
+    wanted: Arc<Notify>,
+}
 
 /// The fetch was stopped before it had an outcome.
 #[derive(Debug)]
@@ -39,17 +46,39 @@ impl Flights {
     /// Waits for the span's fetch; the ticket is there for who must perform it.
     pub fn join(self: &Arc<Self>, key: Key) -> (Waiter, Option<Ticket>) {
         match self.lock().entry(key) {
-            Entry::Occupied(slot) => (Waiter(slot.get().subscribe()), None),
+            Entry::Occupied(slot) => {
+                slot.get().wanted.notify_one();
+                (Waiter(slot.get().outcome.subscribe()), None)
+            }
             Entry::Vacant(vacant) => {
-                let slot = vacant.insert(watch::Sender::new(None));
-                (Waiter(slot.subscribe()), Some(Ticket { key, flights: Arc::clone(self), completed: false }))
+                let (slot, ticket) = self.begin(key, false);
+                (Waiter(vacant.insert(slot).outcome.subscribe()), Some(ticket))
             }
         }
     }
 
     /// A ticket without a waiter, for spans that pass by; None if someone fetches the span already.
     pub fn lead(self: &Arc<Self>, key: Key) -> Option<Ticket> {
-        self.join(key).1
+        self.claim(key, false)
+    }
+
+    /// A ticket for a span that somebody may want next; None if someone fetches it already.
+    pub fn guess(self: &Arc<Self>, key: Key) -> Option<Ticket> {
+        self.claim(key, true)
+    }
+
+    fn claim(self: &Arc<Self>, key: Key, is_guess: bool) -> Option<Ticket> {
+        let mut slots = self.lock();
+        let Entry::Vacant(vacant) = slots.entry(key) else { return None };
+        let (slot, ticket) = self.begin(key, is_guess);
+        vacant.insert(slot);
+        Some(ticket)
+    }
+
+    fn begin(self: &Arc<Self>, key: Key, is_guess: bool) -> (Slot, Ticket) {
+        let wanted = Arc::new(Notify::new());
+        let ticket = Ticket { key, flights: Arc::clone(self), wanted: Arc::clone(&wanted), is_guess, completed: false };
+        (Slot { outcome: watch::Sender::new(None), wanted }, ticket)
     }
 
     /// Number of fetches under way.
@@ -69,6 +98,9 @@ impl Flights {
 pub(crate) struct Ticket {
     key: Key,
     flights: Arc<Flights>,
+    wanted: Arc<Notify>,
+    /// Fetched because it may be wanted, not because it was.
+    pub is_guess: bool,
     completed: bool,
 }
 
@@ -78,13 +110,20 @@ impl Ticket {
         self.completed = true;
         let slot = self.flights.lock().remove(&self.key);
         if let Some(slot) = slot {
-            slot.send_replace(Some(outcome));
+            slot.outcome.send_replace(Some(outcome));
         }
     }
 
     /// True if anyone waits.
     pub fn is_awaited(&self) -> bool {
-        self.flights.lock().get(&self.key).is_some_and(|slot| slot.receiver_count() > 0)
+        self.flights.lock().get(&self.key).is_some_and(|slot| slot.outcome.receiver_count() > 0)
+    }
+
+    /// Returns when somebody waits, perhaps never.
+    pub async fn awaited(&self) {
+        while !self.is_awaited() {
+            self.wanted.notified().await;
+        }
     }
 }
 
@@ -137,6 +176,19 @@ mod tests {
         drop(ticket);
         assert!(matches!(waiting.await.unwrap(), Err(Lost)));
         assert_eq!(flights.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_guess_learns_that_it_has_come_true() {
+        let flights = Arc::new(Flights::default());
+        let ticket = flights.guess((0, 7)).unwrap();
+        assert!(flights.guess((0, 7)).is_none() && !ticket.is_awaited());
+        let learns = tokio::spawn(async move { ticket.awaited().await });
+        tokio::task::yield_now().await;
+        assert!(!learns.is_finished());
+        let (_waiter, none) = flights.join((0, 7));
+        assert!(none.is_none());
+        learns.await.unwrap();
     }
 
     #[tokio::test]

@@ -119,6 +119,11 @@ impl Lane {
         settle(cache, slot);
     }
 
+    /// Where everything passes by anyway, or nothing is kept, guessing is of no use.
+    pub fn is_worth_guessing(&self) -> bool {
+        !self.no_ranges.load(Relaxed) && self.keeps()
+    }
+
     /// A reader misses the span, and nobody fetches it yet: the spans around it that it is worth bringing as well.
     pub fn missed(&self, index: u32) -> RangeInclusive<u32> {
         let span = self.span(index);

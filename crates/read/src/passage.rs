@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use crate::Error;
 use crate::decode::{Fault, SpanDecoder};
 use crate::feed::Feed;
-use crate::fetch::{COMPRESSED_BYTES_MAX, Class, Fetcher, Single, Stop, Tickets, piece};
+use crate::fetch::{COMPRESSED_BYTES_MAX, Fetcher, Single, Stop, Tickets, piece};
 use crate::flight::Ticket;
 use crate::lane::{Lane, SweepGuard};
 use crate::plan::{self, Run};
@@ -21,9 +21,9 @@ const SWEEP_SPANS_MAX: u32 = 1 << 16;
 
 impl Fetcher {
     /// Brings the spans of a run.
-    pub(crate) async fn pass(self: &Arc<Self>, lane: &Arc<Lane>, run: &Run, tickets: &mut Tickets, class: Class) -> Result<(), Stop> {
+    pub(crate) async fn pass(self: &Arc<Self>, lane: &Arc<Lane>, run: &Run, tickets: &mut Tickets) -> Result<(), Stop> {
         if lane.no_ranges.load(Ordering::Relaxed) {
-            return self.sweep(lane, None, tickets, class).await;
+            return self.sweep(lane, None, tickets).await;
         }
         let range = plan::blob_range(&run.spans, |index| lane.span(index));
         if range.is_empty() {
@@ -35,18 +35,18 @@ impl Fetcher {
             if !lane.no_ranges.swap(true, Ordering::Relaxed) {
                 tracing::warn!(blob = lane.blob.name(), "server ignores ranges; its blob is streamed as a whole, and kept");
             }
-            return self.sweep(lane, Some(feed), tickets, class).await;
+            return self.sweep(lane, Some(feed), tickets).await;
         }
-        self.cut(lane, &mut feed, &run.spans, tickets, None, class).await
+        self.cut(lane, &mut feed, &run.spans, tickets, None).await
     }
 
     /// Goes through the whole blob, unless someone does so already.
-    async fn sweep(self: &Arc<Self>, lane: &Arc<Lane>, mut feed: Option<Feed>, tickets: &mut Tickets, class: Class) -> Result<(), Stop> {
+    async fn sweep(self: &Arc<Self>, lane: &Arc<Lane>, mut feed: Option<Feed>, tickets: &mut Tickets) -> Result<(), Stop> {
         let Some(mut guard) = lane.begin_sweep(tickets) else { return Ok(()) };
         loop {
             // The passage before this one may have kept what these tickets are for.
             let (near, missing): (Tickets, Tickets) = std::mem::take(tickets).into_iter().partition(|(index, _)| lane.has(*index));
-            self.launch(lane, near, class);
+            self.launch(lane, near);
             *tickets = missing;
             if let Some(&first) = tickets.keys().next() {
                 self.claim_all(lane, tickets);
@@ -55,7 +55,7 @@ impl Fetcher {
                     Some(feed) => feed,
                     None => Feed::open(&*lane.blob, 0..lane.blob.size()).await?,
                 };
-                self.cut(lane, &mut body, &(0..=last), tickets, Some(&guard), class).await?;
+                self.cut(lane, &mut body, &(0..=last), tickets, Some(&guard)).await?;
             }
             // What has come in for spans that had passed by already is for another round.
             if !tickets.is_empty() {
@@ -85,7 +85,6 @@ impl Fetcher {
         spans: &RangeInclusive<u32>,
         tickets: &mut Tickets,
         sweep: Option<&SweepGuard<'_>>,
-        class: Class,
     ) -> Result<(), Stop> {
         let mut index = *spans.start();
         while index <= *spans.end() {
@@ -98,9 +97,9 @@ impl Fetcher {
             let group = lane.group(index);
             let last = (*group.end()).min(*spans.end());
             if group.start() == group.end() {
-                self.cut_single(lane, feed, index, tickets, class).await?;
+                self.cut_single(lane, feed, index, tickets).await?;
             } else if tickets.range(index..=last).next().is_some() {
-                self.cut_group(lane, feed, *group.start()..=last, tickets, class).await?;
+                self.cut_group(lane, feed, *group.start()..=last, tickets).await?;
             }
             index = last + 1;
         }
@@ -108,26 +107,17 @@ impl Fetcher {
     }
 
     /// A span that can be decoded by itself: its bytes are collected, the rest happens elsewhere.
-    async fn cut_single(
-        self: &Arc<Self>,
-        lane: &Arc<Lane>,
-        feed: &mut Feed,
-        index: u32,
-        tickets: &mut Tickets,
-        class: Class,
-    ) -> Result<(), Stop> {
-        if !tickets.contains_key(&index) {
-            return Ok(());
-        }
+    async fn cut_single(self: &Arc<Self>, lane: &Arc<Lane>, feed: &mut Feed, index: u32, tickets: &mut Tickets) -> Result<(), Stop> {
+        let Some(ticket) = tickets.get(&index) else { return Ok(()) };
         let span = lane.span(index);
         if span.blob_length > COMPRESSED_BYTES_MAX {
             let reason = format!("it takes {} compressed bytes", span.blob_length);
             return Err(self.corrupt(lane, index, &span, reason).into());
         }
-        let grant = self.grant(class, span.blob_length + u64::from(span.length)).await?;
+        let grant = self.grant(Some(ticket), span.blob_length + u64::from(span.length)).await?;
         let compressed = feed.take(span.blob_range()).await?;
         if let Some(ticket) = tickets.remove(&index) {
-            self.spawn_single(lane, Single { index, span, compressed, ticket, grant, class });
+            self.spawn_single(lane, Single { index, span, compressed, ticket, grant });
         }
         Ok(())
     }
@@ -139,7 +129,6 @@ impl Fetcher {
         feed: &mut Feed,
         spans: RangeInclusive<u32>,
         tickets: &mut Tickets,
-        class: Class,
     ) -> Result<(), Stop> {
         let (mut decoder, last) = (SpanDecoder::default(), *spans.end());
         let mut fed = lane.span(*spans.start()).blob_offset;
@@ -152,11 +141,12 @@ impl Fetcher {
             if end - fed > COMPRESSED_BYTES_MAX {
                 return Err(self.corrupt(lane, index, &span, format!("it takes {} compressed bytes", end - fed)).into());
             }
-            let grant = self.grant(class, end - fed + u64::from(span.length)).await?;
+            let grant = self.grant(tickets.get(&index), end - fed + u64::from(span.length)).await?;
             let input = feed.take(fed..end).await?;
             fed = end;
-            let wanted = tickets.contains_key(&index);
-            let (next, result) = self.decode(lane, index, input, decoder, wanted, class).await?;
+            let ticket = tickets.get(&index);
+            let wanted = ticket.is_some();
+            let (next, result) = self.decode(lane, index, input, decoder, ticket).await?;
             decoder = next;
             let decoded = match result {
                 Ok(decoded) => decoded,

@@ -148,7 +148,7 @@ impl Reader {
         }
         Counters::one(&self.fetcher.counters.misses);
         let (start, closing) = (Instant::now(), self.closing.notified());
-        let waiting = self.want(&missing);
+        let waiting = self.want(&missing, true);
         // After the reader's own spans are claimed: the last of them may also be the first that is ahead.
         self.look_ahead(file, range, &parts);
         let fetched = self.collect(waiting, missing, &mut buf);
@@ -159,6 +159,47 @@ impl Reader {
         };
         self.fetcher.counters.miss_latency.record(start.elapsed());
         result.map(|()| buf)
+    }
+
+    /// Opens connections, in the background.
+    pub fn warm(&self) {
+        self.fetcher.warm();
+    }
+
+    /// True if something has to come over a network: where nothing has, foresight saves no round trip.
+    pub fn is_far(&self) -> bool {
+        self.fetcher.lanes.iter().any(|lane| lane.blob.is_far())
+    }
+
+    /// Reads what a program is about to read, for who looks ahead: no reader's read, so it is not counted as one.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub async fn foresee(&self, file: &Node, range: Range<u64>) -> Result<Vec<u8>, Error> {
+        let _place = self.take_place()?;
+        let range = range.start.min(file.size)..range.end.min(file.size);
+        let parts = self.parts(file, range.clone())?;
+        let mut buf = vec![0; usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0)];
+        let missing: Vec<&Part> = parts
+            .iter()
+            .filter(|part| self.fetcher.lane(part.stream).lookup(part.slot, part.at, &mut buf[part.dest.clone()]) != Lookup::Hit)
+            .collect();
+        if !missing.is_empty() {
+            let waiting = self.want(&missing, true);
+            tokio::time::timeout(self.deadline, self.collect(waiting, missing, &mut buf))
+                .await
+                .unwrap_or(Err(Error::TimedOut { after: self.deadline }))?;
+        }
+        Ok(buf)
+    }
+
+    /// Fetches a range in the background, as a guess.
+    pub fn bring(&self, file: &Node, range: Range<u64>) {
+        // A guess that does not work out is no error.
+        let Ok(parts) = self.parts(file, range) else { return };
+        for (stream, indexes) in by_stream(&parts) {
+            self.fetcher.prefetch(stream, &indexes);
+        }
     }
 
     /// What was counted so far.
@@ -203,10 +244,10 @@ impl Reader {
     }
 
     /// Joins or launches the fetches of these parts' spans.
-    fn want(&self, parts: &[&Part]) -> Waiting {
+    fn want(&self, parts: &[&Part], guess: bool) -> Waiting {
         let mut waiting = Waiting::new();
         for (stream, indexes) in by_stream(parts.iter().copied()) {
-            waiting.extend(self.fetcher.want(stream, &indexes).into_iter().map(|(index, waiter)| ((stream, index), waiter)));
+            waiting.extend(self.fetcher.want(stream, &indexes, guess).into_iter().map(|(index, waiter)| ((stream, index), waiter)));
         }
         waiting
     }
@@ -235,7 +276,7 @@ impl Reader {
             if missing.is_empty() {
                 return Ok(());
             }
-            waiting = self.want(&missing);
+            waiting = self.want(&missing, false);
         }
         Err(Error::Closed)
     }
@@ -247,13 +288,8 @@ impl Reader {
             let mut readahead = self.readahead.lock().unwrap_or_else(PoisonError::into_inner);
             readahead.observe(file.nid, range, file.size, last.slot.length.into())
         };
-        // A guess that does not work out is no error.
-        let Some(Ok(parts)) = ahead.map(|range| self.parts(file, range)) else { return };
-        if self.fetcher.is_closed() {
-            return;
-        }
-        for (stream, indexes) in by_stream(&parts) {
-            self.fetcher.prefetch(stream, &indexes);
+        if let Some(range) = ahead.filter(|_| !self.fetcher.is_closed()) {
+            self.bring(file, range);
         }
     }
 

@@ -110,6 +110,20 @@ pub struct Extent {
     pub source: Source,
 }
 
+/// Symlinks that one path may go through, as in Linux.
+const LINKS_MAX: usize = 40;
+
+/// Why a path leads to no node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unresolved {
+    /// A name is not there.
+    NoSuchFile,
+    /// A name on the way is no directory.
+    NotADirectory,
+    /// More than 40 symbolic links, or links that lead in a circle.
+    TooManyLinks,
+}
+
 /// The tree of an archive.
 pub struct Index {
     path: PathBuf,
@@ -295,6 +309,40 @@ impl Index {
             }
         }
         Ok(None)
+    }
+
+    /// The node at `path` from the directory `from`, symlinks followed inside the image. A path that begins with `/`, and a link to one, begins at the root.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]. That there is no such node is no error: [`Unresolved`] says why.
+    pub fn resolve(&self, from: &Node, path: &[u8]) -> Result<Result<Node, Unresolved>, Error> {
+        let mut node = if path.starts_with(b"/") { self.node(self.root)? } else { from.clone() };
+        let mut ahead: Vec<Vec<u8>> = path.split(|b| *b == b'/').rev().map(<[u8]>::to_vec).collect();
+        let mut links = 0;
+        while let Some(part) = ahead.pop() {
+            if part.is_empty() || part == b"." {
+                continue;
+            }
+            if node.kind != NodeKind::Directory {
+                return Ok(Err(Unresolved::NotADirectory));
+            }
+            let Some(nid) = self.lookup(&node, &part)? else { return Ok(Err(Unresolved::NoSuchFile)) };
+            let next = self.node(nid)?;
+            if next.kind != NodeKind::Symlink {
+                node = next;
+                continue;
+            }
+            links += 1;
+            if links > LINKS_MAX {
+                return Ok(Err(Unresolved::TooManyLinks));
+            }
+            let target = self.read_link(&next)?;
+            if target.starts_with(b"/") {
+                node = self.node(self.root)?;
+            }
+            ahead.extend(target.split(|b| *b == b'/').rev().map(<[u8]>::to_vec));
+        }
+        Ok(Ok(node))
     }
 
     /// The entries of a directory behind the one with `cookie` (0: all), `.` and `..` among them, sorted by name.

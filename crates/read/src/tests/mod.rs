@@ -55,8 +55,15 @@ async fn parallel_random_reads_through_a_tiny_cache_are_right() {
     while let Some(result) = tasks.join_next().await {
         result.unwrap();
     }
-    let usage = cache::Cache::open(&image.dir.path().join("cache"), 1 << 20).unwrap().usage();
-    assert!(usage.bytes <= 1 << 20, "{usage:?}");
+    let cache = cache::Cache::open(&image.dir.path().join("cache"), 1 << 20).unwrap();
+    // Guesses are still being kept, and are charged before there is room for them.
+    for _ in 0..500 {
+        if cache.usage().bytes <= 1 << 20 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{:?}", cache.usage());
 }
 
 #[tokio::test]
