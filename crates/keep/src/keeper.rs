@@ -55,7 +55,7 @@ impl Keeper {
         self.manager.is_some()
     }
 
-    /// Stores a duplicate of `descriptor`, until it is [`Keeper::remove`]d or the service is stopped. Whoever follows this process finds it in [`crate::received`].
+    /// Stores a duplicate of `descriptor`, until it is [`Keeper::remove`]d or the service is stopped. Whoever follows this process finds it in [`crate::received()`].
     ///
     /// The manager does not watch it (FDPOLL=0): one that has hung up stays until it is removed. For /dev/fuse that is a must, because of a watcher the kernel would
     /// wake the manager for each request of the mount.

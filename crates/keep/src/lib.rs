@@ -1,9 +1,9 @@
 //! Descriptors that outlive a process: what must not be closed when a daemon dies lies with somebody who does not.
 //!
-//! That somebody is systemd's fd store (sd_notify(3), systemd.service(5) `FileDescriptorStoreMax=`) or, on machines without systemd, [`supervise`], which
+//! That somebody is systemd's fd store (sd_notify(3), systemd.service(5) `FileDescriptorStoreMax=`) or, on machines without systemd, [`supervise()`], which
 //! speaks the same protocol. The daemon does not see the difference:
 //!
-//! - at its start it asks [`received`] for what an earlier process of its service had stored;
+//! - at its start it asks [`received()`] for what an earlier process of its service had stored;
 //! - it gives descriptors away with [`Keeper::store`] when it makes them, and takes them back with [`Keeper::remove`];
 //! - it says how it is with [`Keeper::ready`] and the other words. Where nobody listens they all do nothing, and say so ([`Told::Nobody`]).
 //!

@@ -103,7 +103,7 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// Nothing is left to serve again: unmounted, also lazily, or ended by the kernel. Call [`crate::clean_up`], and forget the mount.
+    /// Nothing is left to serve again: unmounted, also lazily, or ended by the kernel. Call [`crate::clean_up()`], and forget the mount.
     #[error("the mount on {} is gone: nothing to serve again", path.display())]
     Gone {
         /// Where it was.

@@ -31,7 +31,7 @@ impl Mount {
     ///
     /// It needs Linux 6.9. On older kernels, requests that the former server had read and not answered stay unanswered; a warning tells so.
     ///
-    /// Errors: [`Error::Gone`] where nothing is left to serve; the caller should then call [`crate::clean_up`]. After every other error the mount is as
+    /// Errors: [`Error::Gone`] where nothing is left to serve; the caller should then call [`crate::clean_up()`]. After every other error the mount is as
     /// before, and lives if the caller has kept another duplicate of the descriptor.
     pub fn resume(
         archive: Arc<Archive>,

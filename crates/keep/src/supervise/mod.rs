@@ -52,7 +52,7 @@ const NAMELESS: &str = "stored";
 /// How to supervise.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Arguments with which this program (/proc/self/exe) calls [`stage`] with the arguments that follow these. Between fork and exec somebody must write the pid
+    /// Arguments with which this program (/proc/self/exe) calls [`stage()`] with the arguments that follow these. Between fork and exec somebody must write the pid
     /// of the child into its environment and put descriptors at their numbers; it is this program itself, started once more for a moment.
     pub stage: Vec<OsString>,
     /// Where the private directory with the socket is made. Default: $XDG_RUNTIME_DIR, else /run for root, else the directory for temporary files.
