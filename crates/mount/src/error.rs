@@ -103,6 +103,44 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Nothing is left to serve again: unmounted, also lazily, or ended by the kernel. Call [`crate::clean_up()`], and forget the mount.
+    #[error("the mount on {} is gone: nothing to serve again", path.display())]
+    Gone {
+        /// Where it was.
+        path: PathBuf,
+    },
+    /// The descriptor is not that of the mount: a mistake of whoever kept it.
+    #[error("the descriptor that was kept is not that of the mount on {}", path.display())]
+    ForeignDescriptor {
+        /// The mountpoint.
+        path: PathBuf,
+    },
+    /// The mount is of another archive: name that one.
+    #[error("the mount on {} is not of archive {}", path.display(), archive.display())]
+    OtherArchive {
+        /// The mountpoint.
+        path: PathBuf,
+        /// The archive that should have been it.
+        archive: PathBuf,
+    },
+    /// A version began this mount that numbers files in another way: serve it with that version, or unmount it.
+    #[error("the mount on {} was begun by another version of clip (contract {theirs}, this one has {ours})", path.display())]
+    OtherContract {
+        /// The mountpoint.
+        path: PathBuf,
+        /// What the mount needs.
+        theirs: u32,
+        /// What this version has.
+        ours: u32,
+    },
+    /// Threads that serve the mount do not end: end the process, before a successor begins.
+    #[error("leave the mount on {} to a successor", path.display())]
+    StillServed {
+        /// The mountpoint.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Nothing to unmount or to ask.
     #[error("{} is not a mountpoint", path.display())]
     NotMounted {

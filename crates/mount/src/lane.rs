@@ -4,7 +4,7 @@
 //! A read beyond the second bound is refused at once; every read is answered in the end, whatever happens to it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::AcqRel};
+use std::sync::atomic::{AtomicUsize, Ordering::AcqRel, Ordering::Acquire};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -29,8 +29,20 @@ pub(crate) struct Lane {
     running: Arc<Semaphore>,
     /// Reads that were accepted and not yet answered.
     open: Arc<AtomicUsize>,
+    /// Of these, the reads that are left to a successor.
+    held: AtomicUsize,
     deadline: Duration,
-    closed: watch::Sender<bool>,
+    stage: watch::Sender<Stage>,
+}
+
+/// What becomes of reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// What is under way goes on; what comes is held back, for the successor to be asked again.
+    Leaving,
+    /// All are answered with an error.
+    Closed,
 }
 
 impl Lane {
@@ -41,8 +53,9 @@ impl Lane {
             runtime,
             running: Arc::new(Semaphore::new(RUNNING_MAX)),
             open: Arc::default(),
+            held: AtomicUsize::new(0),
             deadline,
-            closed: watch::Sender::new(false),
+            stage: watch::Sender::new(Stage::Open),
         }
     }
 
@@ -52,15 +65,22 @@ impl Lane {
             return answer(Err(Failure::QueueFull { waiting: WAITING_MAX }));
         };
         let (filesystem, running, deadline) = (self.filesystem.clone(), self.running.clone(), self.deadline);
-        let mut closed = self.closed.subscribe();
+        let mut stage = self.stage.subscribe();
+        let held = *stage.borrow() == Stage::Leaving;
+        if held {
+            self.held.fetch_add(1, AcqRel);
+        }
         self.runtime.spawn(async move {
             let read = async {
+                if held {
+                    return std::future::pending().await;
+                }
                 let _turn = running.acquire().await.map_err(|_| Failure::Closing)?;
                 filesystem.read_far(far).await
             };
             let outcome = tokio::select! {
                 outcome = tokio::time::timeout(deadline, read) => outcome.unwrap_or(Err(Failure::Deadline { after: deadline })),
-                _ = closed.wait_for(|closed| *closed) => Err(Failure::Closing),
+                _ = stage.wait_for(|stage| *stage == Stage::Closed) => Err(Failure::Closing),
             };
             answer(outcome);
             drop(ticket);
@@ -69,7 +89,18 @@ impl Lane {
 
     /// Answers all open reads at once, and those that still come: the mount goes away.
     pub(crate) fn close(&self) {
-        self.closed.send_replace(true);
+        self.stage.send_replace(Stage::Closed);
+    }
+
+    /// Begins no more reads: those that come are held until [`Lane::close`], while those under way are answered.
+    pub(crate) fn leave(&self) {
+        self.stage.send_replace(Stage::Leaving);
+    }
+
+    /// Reads that were begun and not yet answered.
+    pub(crate) fn under_way(&self) -> usize {
+        // A read that is just being counted may be missed or counted twice; who asks asks again, and whom he misses the kernel asks again.
+        self.open.load(Acquire).saturating_sub(self.held.load(Acquire))
     }
 }
 

@@ -1,11 +1,11 @@
 //! Putting a mount together, and taking it down.
 //!
 //! Two things are kept apart that fuser's `Session::new` does in one: coming to a /dev/fuse descriptor with a mount behind it (`device`), and
-//! serving such a descriptor ([`serve`]). For three reasons:
+//! serving such a descriptor (`serving`). For three reasons:
 //!
 //! - fuser mounts with the type "fuse"; ours says "fuse.clip", by which `umount` and `stats` know our mounts from others.
 //! - Unmounting is ours: lazily or not, with an error that names what to do, and never of a stranger that took the place.
-//! - A mount can outlive its server: whoever keeps the descriptor (systemd's fd store) hands it to the next server, which serves it as it is.
+//! - A mount can outlive its server: whoever keeps the descriptor (systemd's fd store) hands it to the next server, which serves it as it is (`resume`).
 //!
 //! The second server finds everything as the first left it, because the server has no state: inode numbers are places in the archive, nothing
 //! is ever opened (see `fuse`). For the same reason the FUSE threads share one descriptor: with a clone for each (FUSE_DEV_IOC_CLONE)
@@ -15,10 +15,10 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use archive::{Archive, ArchiveVersion};
@@ -26,17 +26,18 @@ use foresight::Foresight;
 use read::Reader;
 use serde_json::json;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 
 use crate::control;
 use crate::device::{self, Wish};
 use crate::error::Error;
 use crate::filesystem::Filesystem;
 use crate::fuse::{REQUEST_BYTES_MAX, Shell};
+use crate::handover::Handover;
 use crate::lane::Lane;
 use crate::mountinfo::{self, MountEntry};
 use crate::mountpoint::{self, Demands};
 use crate::ops::{Ops, OpsSnapshot};
+use crate::serving::{Hello, Serving};
 use crate::umount;
 
 /// FUSE threads: they only copy from memory and the page cache, so more than cores gain nothing; two at least, so that a page fault in the
@@ -117,44 +118,75 @@ impl Mount {
             tracing::info!("only the mounting user can enter the mount: /etc/fuse.conf does not say user_allow_other");
         }
         reader.warm();
-        let foresight = Foresight::new(archive.clone(), reader.clone(), runtime.clone());
-        let filesystem = Arc::new(Filesystem::new(archive.clone(), reader.clone(), foresight));
-        let lane = Arc::new(Lane::new(filesystem.clone(), runtime, options.read_deadline));
-        let ops = Arc::new(Ops::default());
-        let shell = Shell::new(filesystem, lane.clone(), ops.clone(), allow_other);
-
-        let wish = Wish { source: archive.path(), allow_other, suid_and_devices: options.suid_and_devices };
+        let parts = Parts::new(archive, reader, &options, runtime, allow_other);
+        let wish = Wish { source: parts.archive.path(), allow_other, suid_and_devices: options.suid_and_devices };
         let descriptor = device::mount(&mountpoint, &wish)?;
-        let entry = our_entry(&mountpoint).or_else(|error| umount::detach(&mountpoint, true).and(Err(error)))?;
-        let (ended, when_ended) = watch::channel(false);
-        // From here on `mounted` takes the mount down if something fails.
-        let mut mounted = Mounted { mountpoint, entry, reader, lane, ops, server: None, when_ended, control: None };
-        let failed = |source| Error::Session { path: mounted.mountpoint.clone(), source };
-        mounted.server = Some(serve(descriptor, shell, allow_other, options.threads, ended).map_err(failed)?);
-        mounted.widen_read_ahead();
-        mounted.open_control(archive, options.traffic);
-        Ok(mounted)
+        let served = our_entry(&mountpoint).and_then(|entry| {
+            let serving = parts.serve(descriptor, options.threads, Hello::FromKernel);
+            Ok((entry, serving.map_err(|source| Error::Session { path: mountpoint.clone(), source })?))
+        });
+        // A mount that nobody serves must not stay.
+        let (entry, serving) = served.or_else(|error| umount::detach(&mountpoint, true).and(Err(error)))?;
+        Ok(parts.mounted(entry, serving, options.traffic))
     }
 }
 
-/// A running mount. Dropping it takes the mount down.
+/// What answers the requests of a mount, however its descriptor was come by.
+pub(crate) struct Parts {
+    archive: Arc<Archive>,
+    reader: Arc<Reader>,
+    filesystem: Arc<Filesystem>,
+    lane: Arc<Lane>,
+    ops: Arc<Ops>,
+    allow_other: bool,
+}
+
+impl Parts {
+    pub(crate) fn new(archive: Arc<Archive>, reader: Arc<Reader>, options: &MountOptions, runtime: Handle, allow_other: bool) -> Parts {
+        let foresight = Foresight::new(archive.clone(), reader.clone(), runtime.clone());
+        let filesystem = Arc::new(Filesystem::new(archive.clone(), reader.clone(), foresight));
+        let lane = Arc::new(Lane::new(filesystem.clone(), runtime, options.read_deadline));
+        Parts { archive, reader, filesystem, lane, ops: Arc::default(), allow_other }
+    }
+
+    /// Serves the kernel's requests that come over `descriptor` until the mount behind it is gone.
+    pub(crate) fn serve(&self, descriptor: OwnedFd, threads: Option<usize>, hello: Hello<'_>) -> io::Result<Serving> {
+        let acl = if self.allow_other { fuser::SessionACL::All } else { fuser::SessionACL::Owner };
+        let shell = Shell::new(self.filesystem.clone(), self.lane.clone(), self.ops.clone(), self.allow_other);
+        Serving::start(descriptor, shell, acl, threads.unwrap_or_else(threads_by_cores).max(1), hello)
+    }
+
+    /// The running mount, with what makes it comfortable.
+    pub(crate) fn mounted(self, entry: MountEntry, serving: Serving, traffic: Option<TrafficSource>) -> Mounted {
+        let handover = Handover::new(&self.archive, &entry, self.allow_other, serving.greeting().clone());
+        let Parts { archive, reader, lane, ops, .. } = self;
+        let mut mounted = Mounted { entry, handover, reader, lane, ops, serving: Some(serving), left: false, control: None };
+        mounted.widen_read_ahead();
+        mounted.open_control(archive, traffic);
+        mounted
+    }
+}
+
+/// A running mount. Dropping it takes the mount down; [`Mounted::leave`] does not.
 #[derive(Debug)]
 pub struct Mounted {
-    mountpoint: PathBuf,
     /// Our line of the mount table.
     entry: MountEntry,
+    handover: Handover,
     reader: Arc<Reader>,
     lane: Arc<Lane>,
     ops: Arc<Ops>,
-    server: Option<JoinHandle<io::Result<()>>>,
-    when_ended: watch::Receiver<bool>,
+    /// None after [`Mounted::wait`].
+    serving: Option<Serving>,
+    /// The mount is a successor's.
+    left: bool,
     control: Option<control::Server>,
 }
 
 impl Mounted {
     /// The canonical path of the mountpoint.
     pub fn mountpoint(&self) -> &Path {
-        &self.mountpoint
+        &self.entry.mountpoint
     }
 
     /// The minor device number of the mount: names it in the mount table and names its control socket.
@@ -167,31 +199,61 @@ impl Mounted {
         self.ops.snapshot()
     }
 
+    /// What a successor must know ([`Mount::resume`]), for the whole life of the mount. To be kept where it outlives this process and not the machine: in /run.
+    pub fn handover(&self) -> &Handover {
+        &self.handover
+    }
+
+    /// The /dev/fuse descriptor behind which the mount lives. Whoever keeps a duplicate (sent over a socket, say to systemd's fd store, or made with
+    /// `try_clone_to_owned`) keeps the mount alive without a server; when the last is closed the mount is dead, and calls on it fail with ENOTCONN.
+    /// `None` after the mount has ended.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.serving.as_ref().map(Serving::device)
+    }
+
+    /// Stops serving without unmounting. Reads under way are answered, as far as they can be within `patience`; what comes meanwhile and needs the
+    /// backend waits for the successor, as does everything that comes after this. The caller keeps a duplicate of [`Mounted::descriptor`] elsewhere, or the
+    /// mount dies here. Blocks for `patience` and two seconds at most, a few milliseconds if no read is under way: not for async code.
+    ///
+    /// When this returns without an error no thread of this process reads requests of the mount any more, and its descriptors are closed: a successor
+    /// can begin, in another process or in this one. [`Error::StillServed`] tells that threads did not end (on kernels before 6.9): end the process first.
+    /// The first call makes SIGURG, if nobody handles it, a signal that does nothing but wake.
+    pub fn leave(mut self, patience: Duration) -> Result<(), Error> {
+        self.left = true;
+        let Some(serving) = self.serving.take() else { return Ok(()) };
+        self.lane.leave();
+        let begun = Instant::now();
+        while self.lane.under_way() > 0 && begun.elapsed() < patience {
+            thread::sleep(Duration::from_millis(1));
+        }
+        serving.leave(END_PATIENCE).map_err(|source| Error::StillServed { path: self.entry.mountpoint.clone(), source })
+    }
+
     /// Waits until the mount is gone, whoever unmounted it. Can be dropped and called again.
     pub async fn ended(&self) {
+        let Some(mut when_ended) = self.serving.as_ref().map(Serving::when_ended) else { return };
         // An error means that the sender is gone, and with it the server.
-        let _ = self.when_ended.clone().wait_for(|ended| *ended).await;
+        let _ = when_ended.wait_for(|ended| *ended).await;
     }
 
     /// Blocks until the mount is gone, and tells if its server ended by a fault. Not for async code: see [`Mounted::ended`].
     pub fn wait(mut self) -> Result<(), Error> {
-        let Some(server) = self.server.take() else { return Ok(()) };
-        let outcome = server.join().unwrap_or_else(|_| Err(io::Error::other("the FUSE thread panicked")));
-        outcome.map_err(|source| Error::Session { path: self.mountpoint.clone(), source })
+        let Some(serving) = self.serving.take() else { return Ok(()) };
+        serving.join().map_err(|source| Error::Session { path: self.entry.mountpoint.clone(), source })
     }
 
     /// Unmounts. A mount in use stays, and [`Error::Busy`] tells so, unless `lazy`: then it disappears at once, and is served until its last user leaves.
     pub fn unmount(&self, lazy: bool) -> Result<(), Error> {
         match self.is_attached()? {
-            true => umount::detach(&self.mountpoint, lazy),
-            false => Err(Error::NotMounted { path: self.mountpoint.clone() }),
+            true => umount::detach(&self.entry.mountpoint, lazy),
+            false => Err(Error::NotMounted { path: self.entry.mountpoint.clone() }),
         }
     }
 
     /// True while our filesystem, and not another that came later, lies at the mountpoint.
     fn is_attached(&self) -> Result<bool, Error> {
         let table = mountinfo::table()?;
-        let top = mountinfo::topmost(&table, &self.mountpoint);
+        let top = mountinfo::topmost(&table, &self.entry.mountpoint);
         Ok(top.is_some_and(|top| (top.major, top.minor) == (self.entry.major, self.entry.minor)))
     }
 
@@ -205,7 +267,7 @@ impl Mounted {
 
     /// A mount without its socket works, only nobody can ask it.
     fn open_control(&mut self, archive: Arc<Archive>, traffic: Option<TrafficSource>) {
-        let document = document(archive, self.reader.clone(), self.ops.clone(), self.mountpoint.clone(), traffic);
+        let document = document(archive, self.reader.clone(), self.ops.clone(), self.entry.mountpoint.clone(), traffic);
         match control::server_path(self.entry.minor).and_then(|path| control::Server::start(path, document)) {
             Ok(server) => self.control = Some(server),
             Err(error) => {
@@ -219,9 +281,9 @@ impl Mounted {
         if !self.is_attached().unwrap_or(false) {
             return;
         }
-        let Err(error) = umount::detach(&self.mountpoint, false) else { return };
+        let Err(error) = umount::detach(&self.entry.mountpoint, false) else { return };
         tracing::warn!(%error, "detaching the mount from under its users");
-        if let Err(error) = umount::detach(&self.mountpoint, true) {
+        if let Err(error) = umount::detach(&self.entry.mountpoint, true) {
             tracing::error!(error = &error as &dyn std::error::Error, "the mount stays behind, dead");
         }
     }
@@ -229,36 +291,15 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        self.take_down();
+        if !self.left {
+            self.take_down();
+        }
         self.lane.close();
         self.reader.close();
-        let Some(server) = self.server.take() else { return };
-        let begun = Instant::now();
-        while !server.is_finished() && begun.elapsed() < END_PATIENCE {
-            thread::sleep(Duration::from_millis(1));
+        if let Some(serving) = self.serving.take() {
+            serving.ends_within(END_PATIENCE);
         }
     }
-}
-
-/// Serves the kernel's requests that come over `descriptor` until the mount behind it is gone. The kernel has been greeted when this returns.
-fn serve(
-    descriptor: OwnedFd,
-    shell: Shell,
-    allow_other: bool,
-    threads: Option<usize>,
-    ended: watch::Sender<bool>,
-) -> io::Result<JoinHandle<io::Result<()>>> {
-    let acl = if allow_other { fuser::SessionACL::All } else { fuser::SessionACL::Owner };
-    let mut config = fuser::Config::default();
-    config.acl = acl;
-    config.n_threads = Some(threads.unwrap_or_else(threads_by_cores).max(1));
-    let session = fuser::Session::from_fd(shell, descriptor, acl, config)?;
-    thread::Builder::new().name("clip-session".into()).spawn(move || {
-        let outcome = session.run();
-        // Nobody listening is fine.
-        ended.send_replace(true);
-        outcome
-    })
 }
 
 /// The line of the mount table for what was just mounted.

@@ -3,6 +3,7 @@
 //! They need root and /dev/fuse and are skipped without, loudly. Every command runs under `timeout -s KILL`, every mount is detached at the end.
 
 mod fixture;
+mod resumed;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
