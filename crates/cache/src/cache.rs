@@ -1,4 +1,4 @@
-//! The directory: opening it, opening streams in it, keeping it within its limit.
+//! The directory: opening it, opening streams in it. Keeping it within its limit is in room.rs.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -13,19 +13,15 @@ use crate::Error;
 use crate::boot::BootId;
 use crate::complaint::Complaints;
 use crate::evict;
+use crate::key::key_hex;
 use crate::ledger::Ledger;
 use crate::lock::{self, open_private};
+use crate::room::Room;
 use crate::stream::StreamCache;
 use crate::table::{StreamLayout, Table};
 
 /// Least limit: one span of the usual size, so that the cache is of any use.
 pub const BYTES_MAX_MIN: u64 = 1 << 20;
-/// Most bytes that one run of the evictor frees below the mark: bounds what the thread pays that happened to reach it.
-const EVICT_STEP_MAX: u64 = 256 << 20;
-/// Eviction begins when less than one part in this many is left, so that it is done before a put has to be refused.
-const HEADROOM_PARTS: u64 = 16;
-/// One run frees one part in this many of the limit, or [`EVICT_STEP_MAX`] if that is less: a scan of all records must be worth it.
-const EVICT_PARTS: u64 = 8;
 
 pub(crate) const SPANS_FILE: &str = "spans";
 pub(crate) const DATA_FILE: &str = "data";
@@ -64,7 +60,7 @@ impl Cache {
             return Err(Error::LimitTooSmall { bytes_max, least: BYTES_MAX_MIN });
         }
         let paths = Paths { dir: dir.to_owned() };
-        for path in [dir.to_owned(), paths.streams(), paths.aside()] {
+        for path in [dir.to_owned(), paths.streams(), paths.pins(), paths.aside()] {
             make_private_dir(&path).map_err(Error::io("create", &path))?;
             check_private(&path)?;
         }
@@ -74,7 +70,7 @@ impl Cache {
         let ledger = Ledger::open(&paths.ledger())?;
         let shared = Shared {
             paths,
-            bytes_max,
+            room: Room::new(bytes_max),
             boot,
             ledger,
             complaints: Complaints::default(),
@@ -82,7 +78,7 @@ impl Cache {
             evicted_bytes: AtomicU64::new(0),
         };
         // Corrects the total, finishes what a dead evictor left, and makes room if the limit was lowered.
-        shared.evict(bytes_max);
+        shared.evict(|_| bytes_max);
         evict::remove_unused(&shared.paths)?;
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -117,12 +113,20 @@ impl Cache {
         let shared = &self.shared;
         Usage {
             bytes: shared.ledger.bytes(),
-            bytes_max: shared.bytes_max,
+            bytes_max: shared.room.bytes_max,
             streams: evict::stream_dirs(&shared.paths).map_or(0, |dirs| dirs.len() as u64),
             evicted_spans: shared.evicted_spans.load(Ordering::Relaxed),
             evicted_bytes: shared.evicted_bytes.load(Ordering::Relaxed),
             failures: shared.complaints.failures(),
         }
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(crate) fn paths(&self) -> &Paths {
+        &self.shared.paths
     }
 
     fn create_stream(&self, dir: &Path, layout: StreamLayout) -> Result<(Table, fs::File), Error> {
@@ -147,55 +151,18 @@ impl Cache {
 /// What the cache and its streams share within a process.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    paths: Paths,
-    bytes_max: u64,
+    pub paths: Paths,
+    pub room: Room,
     boot: BootId,
-    ledger: Ledger,
+    pub ledger: Ledger,
     pub complaints: Complaints,
-    evicted_spans: AtomicU64,
-    evicted_bytes: AtomicU64,
+    pub evicted_spans: AtomicU64,
+    pub evicted_bytes: AtomicU64,
 }
 
 impl Shared {
-    /// Charges a span, making room first if it is getting tight. False: there is no room (someone else may be making some), nothing
-    /// is charged.
-    pub fn reserve(&self, charge: u64) -> bool {
-        if charge > self.bytes_max {
-            return false;
-        }
-        self.ledger.add(charge);
-        let mark = self.bytes_max - self.bytes_max / HEADROOM_PARTS;
-        if self.ledger.bytes() > mark {
-            let freed = self.evict(mark - (self.bytes_max / EVICT_PARTS).min(EVICT_STEP_MAX));
-            if freed.spans > 0
-                && let Err(error) = self.tidy()
-            {
-                self.complaints.note("tidy", &io::Error::other(error));
-            }
-        }
-        let fits = self.ledger.bytes() <= self.bytes_max;
-        if !fits {
-            self.ledger.sub(charge);
-        }
-        fits
-    }
-
-    fn evict(&self, goal: u64) -> evict::Freed {
-        match evict::run(&self.paths, &self.ledger, goal) {
-            Ok(freed) => {
-                self.evicted_spans.fetch_add(freed.spans, Ordering::Relaxed);
-                self.evicted_bytes.fetch_add(freed.bytes, Ordering::Relaxed);
-                freed
-            }
-            Err(error) => {
-                self.complaints.note("evict", &io::Error::other(error));
-                evict::Freed::default()
-            }
-        }
-    }
-
     /// Removes streams that have become empty, unless someone is just opening one: then the next time will do.
-    fn tidy(&self) -> Result<(), Error> {
+    pub fn tidy(&self) -> Result<(), Error> {
         match lock::attempt(&self.paths.open_lock())? {
             Some(_lock) => evict::remove_unused(&self.paths),
             None => Ok(()),
@@ -212,6 +179,10 @@ pub(crate) struct Paths {
 impl Paths {
     pub fn streams(&self) -> PathBuf {
         self.dir.join("streams")
+    }
+
+    pub fn pins(&self) -> PathBuf {
+        self.dir.join("pins")
     }
 
     pub fn evict_lock(&self) -> PathBuf {
@@ -231,8 +202,7 @@ impl Paths {
     }
 
     fn stream(&self, key: &[u8; 32]) -> PathBuf {
-        let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.streams().join(hex)
+        self.streams().join(key_hex(key))
     }
 }
 

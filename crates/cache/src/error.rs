@@ -1,10 +1,10 @@
-//! What can go wrong when a cache or a stream of it is opened. Reading and putting have no errors: a cache that does not work is a
+//! What can go wrong when a cache or a stream of it is opened, pinned or pruned. Reading and putting have no errors: a cache that does not work is a
 //! cache that misses.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a cache or a stream could not be opened.
+/// Why a cache or a stream could not be opened, or what was asked of it not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The limit is too small to hold anything: raise it.
@@ -44,6 +44,18 @@ pub enum Error {
         owner: u32,
         /// Its permission bits.
         mode: u32,
+    },
+    /// A name that cannot be the end of a file's: choose one of letters and digits.
+    #[error("name of a pin must have 1 to {max} ASCII letters, digits, '-', '_' and '.', and not begin with '.'")]
+    BadPinName {
+        /// Longest name, in bytes.
+        max: usize,
+    },
+    /// As many pins as there may be: take some away first.
+    #[error("the cache has {max} pins already, the most that there may be")]
+    TooManyPins {
+        /// The limit.
+        max: usize,
     },
     /// The operating system refused something: permissions, space, a directory that is gone.
     #[error("{action} {}", path.display())]

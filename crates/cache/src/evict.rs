@@ -1,8 +1,9 @@
 //! Makes room: frees the least recently used spans of all streams, whoever put them.
 //!
-//! One evictor at a time on a node (`evict.lock`, never waited for). It walks the records twice: the first walk counts what is there by
+//! One evictor at a time on a node (`evict.lock`, never waited for by who puts a span). It walks the records twice: the first walk counts what is there by
 //! age, the second frees what is older than the age at which enough is freed. So it needs a fixed amount of memory however large the
 //! cache is, at the price of an order that is right only to about an eighth of the age: least recently used, approximately.
+//! Readable spans of pinned streams (pins.rs) are counted and passed over.
 //!
 //! A span is freed in three steps: its record becomes "evicting" with a new generation (readers who are at it will miss), the hole is
 //! punched, the record becomes absent. Killed in between, it stays "evicting", which nobody else touches; whoever holds the lock next knows
@@ -16,9 +17,11 @@ use rustix::fs::{FallocateFlags, fallocate};
 
 use crate::Error;
 use crate::cache::Paths;
+use crate::key;
 use crate::ledger::Ledger;
 use crate::lock::{self, open_private};
-use crate::record::{Extent, State, Tick};
+use crate::pins;
+use crate::record::{Extent, Record, State, Tick};
 use crate::table::{Cell, Table};
 
 /// Ages are told apart in eighths of a power of two.
@@ -26,31 +29,65 @@ const STEPS_PER_OCTAVE: u64 = 8;
 /// Enough buckets for every 64-bit age.
 const BUCKETS: usize = 64 * STEPS_PER_OCTAVE as usize;
 
-/// What one run did.
+/// What was given back to the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Freed {
+pub struct Freed {
     /// Spans evicted.
     pub spans: u64,
-    /// What they were charged.
+    /// Bytes that they occupied, in whole blocks.
     pub bytes: u64,
 }
 
-/// Corrects the ledger, then evicts until at most `goal` bytes are held. Does nothing if someone else is at it.
-pub(crate) fn run(paths: &Paths, ledger: &Ledger, goal: u64) -> Result<Freed, Error> {
-    let Some(_lock) = lock::attempt(&paths.evict_lock())? else { return Ok(Freed::default()) };
+/// What a run found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// All charged bytes.
+    pub bytes: u64,
+    /// Those that are pinned.
+    pub pinned: u64,
+}
+
+/// What a run found and did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub held: Held,
+    pub freed: Freed,
+}
+
+/// Corrects the ledger, then evicts until at most so many bytes are held as `goal` says of those that are. None: someone else is at it.
+pub(crate) fn attempt(paths: &Paths, ledger: &Ledger, goal: impl FnOnce(Held) -> u64) -> Result<Option<Run>, Error> {
+    match lock::attempt(&paths.evict_lock())? {
+        Some(_lock) => run(paths, ledger, goal).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The same, but waits for someone else to end.
+pub(crate) fn wait(paths: &Paths, ledger: &Ledger, goal: impl FnOnce(Held) -> u64) -> Result<Run, Error> {
+    let _lock = lock::wait(&paths.evict_lock())?;
+    run(paths, ledger, goal)
+}
+
+/// The caller holds `evict.lock`.
+fn run(paths: &Paths, ledger: &Ledger, goal: impl FnOnce(Held) -> u64) -> Result<Run, Error> {
     let now = Tick::now();
+    // Who pins holds the lock as well: none is set until this run has ended.
+    let pinned = pins::pinned_keys(paths)?;
+    let is_pinned = |dir: &Path| key::of_dir(dir).is_some_and(|key| pinned.contains(&key));
     let before = ledger.bytes();
     let mut tally = Tally::new();
     for dir in stream_dirs(paths)? {
-        survey(&dir, now, &mut tally);
+        count(&dir, is_pinned(&dir), now, &mut tally);
     }
-    ledger.correct(before, tally.bytes);
-    let Some(mut cutoff) = tally.cutoff(tally.bytes.saturating_sub(goal)) else { return Ok(Freed::default()) };
+    ledger.correct(before, tally.held.bytes);
+    let held = tally.held;
     let mut freed = Freed::default();
-    for dir in stream_dirs(paths)? {
-        evict_from(&dir, now, &mut cutoff, ledger, &mut freed)?;
+    if let Some(mut cutoff) = tally.cutoff(held.bytes.saturating_sub(goal(held))) {
+        for dir in stream_dirs(paths)? {
+            evict_from(&dir, is_pinned(&dir), now, &mut cutoff, ledger, &mut freed)?;
+        }
     }
-    Ok(freed)
+    Ok(Run { held, freed })
 }
 
 /// Removes streams that nobody has open and that hold nothing, and directories that are no streams. The caller holds `open.lock`, so
@@ -85,7 +122,7 @@ fn spans_path(dir: &Path) -> PathBuf {
 }
 
 /// First walk: what is there, and how old. Finishes what a dead evictor left.
-fn survey(dir: &Path, now: Tick, tally: &mut Tally) {
+fn count(dir: &Path, pinned: bool, now: Tick, tally: &mut Tally) {
     // What cannot be opened holds nothing that could be evicted; `remove_unused` looks after it.
     let Ok(table) = Table::open(&spans_path(dir)) else { return };
     let size = table.layout().size;
@@ -95,29 +132,24 @@ fn survey(dir: &Path, now: Tick, tally: &mut Tally) {
         match seen.state() {
             State::Absent => {}
             State::Evicting => finish(dir, &mut data, cell, size),
-            State::Writing if !seen.stale_writing(now) => tally.count(cell.extent().charge()),
+            _ if !may_go(seen, pinned, now) => tally.keep(cell.extent().charge(), pinned && seen.readable()),
             _ => tally.add(age(seen.used_at(), now), cell.extent().charge()),
         }
     }
 }
 
 /// Second walk: frees what the cutoff says.
-fn evict_from(dir: &Path, now: Tick, cutoff: &mut Cutoff, ledger: &Ledger, freed: &mut Freed) -> Result<(), Error> {
+fn evict_from(dir: &Path, pinned: bool, now: Tick, cutoff: &mut Cutoff, ledger: &Ledger, freed: &mut Freed) -> Result<(), Error> {
     let Ok(table) = Table::open(&spans_path(dir)) else { return Ok(()) };
     let data_path = dir.join(crate::cache::DATA_FILE);
     // Records without a data file must not keep the other streams from being evicted; `remove_unused` looks after them.
     let Ok(data) = open_private(&data_path, false) else { return Ok(()) };
     for cell in table.cells() {
         let seen = cell.load();
-        let movable = match seen.state() {
-            State::Absent | State::Evicting => false,
-            State::Writing => seen.stale_writing(now),
-            State::Present | State::Unverified | State::Dirty => true,
-        };
         // If the swap fails, the span was used this very moment: it may stay.
         let evicting = seen.reborn(State::Evicting, now);
         let extent = cell.extent();
-        if !movable || !cutoff.takes(age(seen.used_at(), now)) || !cell.swap(seen, evicting) {
+        if !may_go(seen, pinned, now) || !cutoff.takes(age(seen.used_at(), now)) || !cell.swap(seen, evicting) {
             continue;
         }
         cutoff.took(age(seen.used_at(), now), extent.charge());
@@ -128,6 +160,16 @@ fn evict_from(dir: &Path, now: Tick, cutoff: &mut Cutoff, ledger: &Ledger, freed
         freed.bytes += extent.charge();
     }
     Ok(())
+}
+
+/// True if the span owns bytes and may be evicted: nobody writes it, and it is not to be kept. Without right bytes even a pinned one may go.
+fn may_go(seen: Record, pinned: bool, now: Tick) -> bool {
+    match seen.state() {
+        State::Absent | State::Evicting => false,
+        State::Writing => seen.stale_writing(now),
+        State::Present | State::Unverified => !pinned,
+        State::Dirty => true,
+    }
 }
 
 /// Ends the work of an evictor that died. If it cannot be done the record stays as it is, and the span a miss.
@@ -191,21 +233,23 @@ impl Cutoff {
 /// Charged bytes by age.
 struct Tally {
     /// All charged bytes, those included that cannot be evicted.
-    bytes: u64,
+    held: Held,
     by_age: Vec<u64>,
 }
 
 impl Tally {
     fn new() -> Self {
-        Self { bytes: 0, by_age: vec![0; BUCKETS] }
+        Self { held: Held { bytes: 0, pinned: 0 }, by_age: vec![0; BUCKETS] }
     }
 
-    fn count(&mut self, charge: u64) {
-        self.bytes += charge;
+    /// Cannot be evicted, because it is pinned or being written.
+    fn keep(&mut self, charge: u64, pinned: bool) {
+        self.held.bytes += charge;
+        self.held.pinned += if pinned { charge } else { 0 };
     }
 
     fn add(&mut self, age: u64, charge: u64) {
-        self.bytes += charge;
+        self.held.bytes += charge;
         self.by_age[bucket(age)] += charge;
     }
 
@@ -245,8 +289,9 @@ mod tests {
         for (age, charge) in [(1, 10), (100, 20), (10_000, 30)] {
             tally.add(age, charge);
         }
-        tally.count(5);
-        assert_eq!(tally.bytes, 65);
+        tally.keep(5, false);
+        tally.keep(7, true);
+        assert_eq!(tally.held, Held { bytes: 72, pinned: 7 });
         assert_eq!(tally.cutoff(0), None);
         let of = |age, bytes| Some(Cutoff { bucket: bucket(age), bytes });
         assert_eq!(tally.cutoff(29), of(10_000, 29));

@@ -3,9 +3,10 @@
 //! ```text
 //! <dir>/streams/<hex key>/data    sparse file: the uncompressed bytes of the spans that are here
 //! <dir>/streams/<hex key>/spans   header + 16 bytes per span, mapped shared by everyone (table.rs)
+//! <dir>/pins/<hex key>.<name>     empty: the stream is not evicted (pins.rs)
 //! <dir>/state                     mapped shared: how many bytes all streams hold together (ledger.rs)
 //! <dir>/open.lock                 flock: creating, adopting and removing streams
-//! <dir>/evict.lock                flock: one evictor at a time
+//! <dir>/evict.lock                flock: one evictor at a time; setting pins
 //! ```
 //!
 //! **Who guards what.** A stream is named by a key that its caller derives from the span table (offsets, lengths, digests), so that two
@@ -27,17 +28,25 @@ mod cache;
 mod complaint;
 mod error;
 mod evict;
+mod key;
 mod ledger;
 mod lock;
 mod map;
+mod pins;
 mod record;
+mod room;
 mod stream;
+mod survey;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use cache::{BYTES_MAX_MIN, Cache, Usage};
 pub use error::Error;
+pub use evict::Freed;
+pub use key::{key_hex, parse_key};
+pub use pins::{PIN_NAME_BYTES_MAX, PINS_MAX, Pin};
 pub use record::{SPAN_BYTES_MAX, STREAM_BYTES_MAX, SpanSlot};
 pub use stream::{Lookup, Put, StreamCache};
+pub use survey::{SURVEY_STREAMS_MAX, StreamSurvey, Survey};
 pub use table::{SPANS_MAX, StreamLayout};

@@ -15,7 +15,7 @@
 //! Every state but "absent" may own bytes of the disk and is charged for them. "dirty" = bytes may be there, none is right.
 //! The generation changes whenever the bytes may change: a reader who sees the same one before and after has read the right bytes.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Largest span that a record can describe; the archive format has the same limit.
 pub const SPAN_BYTES_MAX: u32 = 1 << 24;
@@ -54,6 +54,11 @@ impl Tick {
     pub fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(since.as_secs() * TICKS_PER_SECOND + u64::from(since.subsec_nanos()) * TICKS_PER_SECOND / 1_000_000_000)
+    }
+
+    /// The moment, to the second; None if no clock goes so far.
+    pub fn time(self) -> Option<SystemTime> {
+        UNIX_EPOCH.checked_add(Duration::from_secs(self.0 / TICKS_PER_SECOND))
     }
 }
 

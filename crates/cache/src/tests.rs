@@ -1,5 +1,7 @@
 //! The cache against a model, across boots, and on top of whatever files it finds.
 
+mod operator;
+
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};

@@ -70,3 +70,38 @@ impl Serialize for PathStyle {
         }
     }
 }
+
+/// What becomes of mounts when the worker stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shutdown {
+    /// They stay, for the next worker to serve.
+    #[default]
+    Handover,
+    /// They are unmounted.
+    Unmount,
+}
+
+/// How lines of the log look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// Whether lines are JSON, where the log goes to a terminal or not.
+    pub fn is_json(self, on_terminal: bool) -> bool {
+        match self {
+            LogFormat::Auto => !on_terminal,
+            LogFormat::Human => false,
+            LogFormat::Json => true,
+        }
+    }
+}

@@ -102,6 +102,18 @@ pub enum Error {
         /// Where it comes from.
         second_origin: Origin,
     },
+    /// Two secrets that must differ are one: give each its own.
+    #[error("{first} (from {first_origin}) and {second} (from {second_origin}) are the same: give each its own")]
+    Same {
+        /// One.
+        first: &'static str,
+        /// Where it comes from.
+        first_origin: Origin,
+        /// The other.
+        second: &'static str,
+        /// Where it comes from.
+        second_origin: Origin,
+    },
     /// A variable with our prefix, or a flag, is not UTF-8: set it anew.
     #[error("{place} is not UTF-8 text")]
     NotText {

@@ -29,9 +29,24 @@ const PREFIX: Kind = Kind::Text { fits: form::prefix, options: "names with '/' b
 const URL: Kind = Kind::Text { fits: form::url, options: "URLs that begin with http:// or https://, without user and password" };
 const FILTER: Kind =
     Kind::Text { fits: form::log_filter, options: "off, error, warn, info, debug, trace, or filters such as info,read=debug" };
+const SECRET: Kind = Kind::Secret { fits: form::line, options: "text of one line, not empty, not the mask ****" };
+const TOKEN: Kind = Kind::Secret { fits: form::token, options: "16 or more visible ASCII characters without spaces, not the mask ****" };
+const BEARER: Kind = Kind::Secret { fits: form::bearer, options: "visible ASCII characters without spaces, not the mask ****" };
+const DATABASE: Kind = Kind::Secret { fits: form::database, options: "URLs that begin with postgres:// or postgresql://" };
+const HOSTS: Kind = Kind::List { fits: form::host, options: "lists of HOST or HOST:PORT" };
+const ROOTS: Kind = Kind::List { fits: form::root, options: "lists of absolute paths without '.' and '..'" };
+const MODE: Kind = Kind::Text { fits: form::socket_mode, options: "octal modes from 0600 to 0777 with which the owner can read and write" };
+const LISTEN: Kind = Kind::Text { fits: form::listen, options: "HOST:PORT, an IPv6 address in brackets" };
+const WEBHOOK: Kind = Kind::Text {
+    fits: form::webhook,
+    options: "URLs that begin with http:// or https://, without user and password; a query is allowed, a fragment is not",
+};
+const SHUTDOWN: Kind = Kind::Choice { spellings: &[("handover", "handover"), ("unmount", "unmount")], options: "handover, unmount" };
+const LOG_FORMAT: Kind =
+    Kind::Choice { spellings: &[("auto", "auto"), ("human", "human"), ("json", "json")], options: "auto, human, json" };
 
 /// Every key. A test compares it with what [`Config`] serialises to.
-pub(crate) static KEYS: [Key; 24] = [
+pub(crate) static KEYS: [Key; 43] = [
     Key { noun: "clip version", ..required("imageService.clipVersion", CLIP_VERSION) },
     required("imageService.registryStore", STORE),
     required("imageService.storePath", PATH),
@@ -40,9 +55,9 @@ pub(crate) static KEYS: [Key; 24] = [
     optional("imageService.s3.endpoint", URL),
     optional("imageService.s3.region", WORD),
     required("imageService.s3.pathStyle", PATH_STYLE),
-    optional("imageService.s3.accessKey", Kind::Secret),
-    optional("imageService.s3.secretKey", Kind::Secret),
-    optional("imageService.s3.sessionToken", Kind::Secret),
+    optional("imageService.s3.accessKey", SECRET),
+    optional("imageService.s3.secretKey", SECRET),
+    optional("imageService.s3.sessionToken", SECRET),
     required("imageService.s3.anonymous", Kind::Switch),
     optional("imageService.s3.caFile", PATH),
     required("imageService.fallback", Kind::Switch),
@@ -52,10 +67,29 @@ pub(crate) static KEYS: [Key; 24] = [
     required("imageService.jobs", Kind::Integer { min: 1, max: 32, auto: true }),
     optional("cache.dir", PATH),
     required("cache.size", Kind::Size),
-    required("registry.plainHttp", Kind::Hosts),
-    required("registry.insecureSkipTlsVerify", Kind::Hosts),
+    required("registry.plainHttp", HOSTS),
+    required("registry.insecureSkipTlsVerify", HOSTS),
     optional("registry.caFile", PATH),
     required("log.level", FILTER),
+    required("worker.stateDir", PATH),
+    optional("worker.database", DATABASE),
+    required("worker.socket", PATH),
+    required("worker.socketMode", MODE),
+    optional("worker.listen", LISTEN),
+    optional("worker.tlsCert", PATH),
+    optional("worker.tlsKey", PATH),
+    optional("worker.readToken", TOKEN),
+    optional("worker.adminToken", TOKEN),
+    required("worker.mountRoots", ROOTS),
+    required("worker.jobs", Kind::Integer { min: 1, max: 64, auto: false }),
+    required("worker.queueMax", Kind::Integer { min: 1, max: 1_000_000, auto: false }),
+    required("worker.attempts", Kind::Integer { min: 1, max: 100, auto: false }),
+    required("worker.shutdown", SHUTDOWN),
+    required("worker.shutdownSeconds", Kind::Integer { min: 1, max: 3600, auto: false }),
+    required("worker.idleUnmountAfter", Kind::Integer { min: 0, max: 31_536_000, auto: false }),
+    optional("worker.webhook", WEBHOOK),
+    optional("worker.webhookToken", BEARER),
+    required("worker.logFormat", LOG_FORMAT),
 ];
 
 const fn required(path: &'static str, kind: Kind) -> Key {

@@ -2,12 +2,11 @@
 
 use figment::value::{Empty, Tag, Value};
 
-use crate::form;
 use crate::secret::MASK;
 use crate::size::ByteSize;
 
-/// Most hosts in a list: far more than a node has registries.
-const HOSTS_MAX: usize = 256;
+/// Most items in a list: far more than a node has registries, or places for mounts.
+const ITEMS_MAX: usize = 256;
 /// Longest text of any value, in bytes: paths have at most 4,096, session tokens a few thousand.
 const TEXT_BYTES_MAX: usize = 64 << 10;
 /// Smallest cache, in bytes: below, it holds nothing (`cache` refuses it too).
@@ -27,10 +26,10 @@ pub(crate) enum Kind {
     Size,
     /// Text of a form.
     Text { fits: fn(&str) -> bool, options: &'static str },
-    /// Text that is never shown.
-    Secret,
-    /// Several hosts: a list in files, with commas between them elsewhere.
-    Hosts,
+    /// Text of a form that is never shown.
+    Secret { fits: fn(&str) -> bool, options: &'static str },
+    /// Several texts, each of a form: a list in files, with commas between them elsewhere.
+    List { fits: fn(&str) -> bool, options: &'static str },
 }
 
 impl Kind {
@@ -55,22 +54,23 @@ impl Kind {
                 text.parse::<ByteSize>().ok().filter(|size| *size >= ByteSize(CACHE_BYTES_MIN)).map(|size| Value::from(size.to_string()))
             }
             Kind::Text { fits, .. } => fits(text).then(|| Value::from(text)),
-            Kind::Secret => (!text.is_empty() && text != MASK && !text.contains(char::is_control)).then(|| Value::from(text)),
-            Kind::Hosts if text.is_empty() => self.read_list(&[]),
-            Kind::Hosts => self.read_list(&text.split(',').map(str::trim).collect::<Vec<_>>()),
+            Kind::Secret { fits, .. } => (text != MASK && fits(text)).then(|| Value::from(text)),
+            Kind::List { .. } if text.is_empty() => self.read_list(&[]),
+            Kind::List { .. } => self.read_list(&text.split(',').map(str::trim).collect::<Vec<_>>()),
         }
     }
 
     /// The value that a list stands for, if this is a kind of list and every item fits.
     pub(crate) fn read_list(&self, items: &[&str]) -> Option<Value> {
-        let fits = matches!(self, Kind::Hosts) && items.len() <= HOSTS_MAX && items.iter().all(|item| form::host(item));
-        fits.then(|| Value::from(items))
+        let Kind::List { fits, .. } = self else { return None };
+        let all = items.len() <= ITEMS_MAX && items.iter().all(|item| item.len() <= TEXT_BYTES_MAX && fits(item));
+        all.then(|| Value::from(items))
     }
 
     /// What an empty place in a file (`key:`) means if the key has a value for "none".
     pub(crate) fn nothing(&self, optional: bool) -> Option<Value> {
         match self {
-            Kind::Hosts => self.read_list(&[]),
+            Kind::List { .. } => self.read_list(&[]),
             Kind::Integer { auto: true, .. } => Some(Value::from("auto")),
             _ => optional.then_some(Value::Empty(Tag::Default, Empty::None)),
         }
@@ -79,25 +79,25 @@ impl Kind {
     /// What is accepted, for people: follows "valid options are".
     pub(crate) fn options(&self) -> String {
         match self {
-            Kind::Choice { options, .. } | Kind::Text { options, .. } => (*options).into(),
+            Kind::Choice { options, .. } | Kind::Text { options, .. } | Kind::Secret { options, .. } | Kind::List { options, .. } => {
+                (*options).into()
+            }
             Kind::Switch => "true, false".into(),
             Kind::Integer { min, max, auto } => format!("{min} to {max}{}", if *auto { ", auto" } else { "" }),
             Kind::Number { min, max } => format!("{min} to {max}"),
             Kind::Size => "sizes of at least 1M, such as 512M, 10G or 1.5T".into(),
-            Kind::Secret => "text of one line, not empty, not the mask ****".into(),
-            Kind::Hosts => "lists of HOST or HOST:PORT".into(),
         }
     }
 
     /// The shape that is expected, for people.
     pub(crate) fn shape(&self) -> &'static str {
         match self {
-            Kind::Choice { .. } | Kind::Secret | Kind::Text { .. } => "text",
+            Kind::Choice { .. } | Kind::Secret { .. } | Kind::Text { .. } => "text",
             Kind::Switch => "true or false",
             Kind::Integer { .. } => "an integer",
             Kind::Number { .. } => "a number",
             Kind::Size => "a size",
-            Kind::Hosts => "a list",
+            Kind::List { .. } => "a list",
         }
     }
 }

@@ -110,7 +110,7 @@ fn leaf(origin: &Origin, key: &'static Key, node: &Node) -> Result<Value, Error>
     let place = at(origin, node.line);
     match (&node.content, &key.kind) {
         (Content::Nothing, kind) => kind.nothing(key.optional).ok_or_else(|| wrong_type(key, &Content::Nothing, place)),
-        (Content::List(items), Kind::Hosts) => {
+        (Content::List(items), Kind::List { .. }) => {
             let mut texts = Vec::new();
             for item in items {
                 match &item.content {
@@ -119,16 +119,16 @@ fn leaf(origin: &Origin, key: &'static Key, node: &Node) -> Result<Value, Error>
                     _ => return Err(invalid(key, found(&item.content), at(origin, item.line))),
                 }
             }
-            key.kind.read_list(&texts).ok_or_else(|| invalid(key, &format!("{} hosts", texts.len()), place))
+            key.kind.read_list(&texts).ok_or_else(|| invalid(key, &format!("{} items", texts.len()), place))
         }
-        (Content::Text(text), kind) if !matches!(kind, Kind::Hosts) => read(key, text, place),
+        (Content::Text(text), kind) if !matches!(kind, Kind::List { .. }) => read(key, text, place),
         (other, _) => Err(wrong_type(key, other, place)),
     }
 }
 
 fn invalid(key: &'static Key, text: &str, place: Box<Place>) -> Error {
     // An endpoint may have been given with user and password.
-    let hidden = matches!(key.kind, Kind::Secret) || text.contains('@');
+    let hidden = matches!(key.kind, Kind::Secret { .. }) || text.contains('@');
     let value = if hidden { crate::secret::MASK.into() } else { spelling::shown(text) };
     Error::InvalidValue { key: key.path, noun: key.noun(), value, place, options: key.kind.options(), default: key.default_shown() }
 }

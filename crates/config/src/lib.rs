@@ -17,19 +17,23 @@
 //! names both, unless a flag decides.
 //!
 //! **Other variables** that begin with `CLIP_` (`CLIP_CACHE_DIR`, `CLIP_LOG`, `CLIP_REGISTRY_USER_…`) are not ours: only those with
-//! a section's name and `__` behind it are (`CLIP_CACHE__`, `CLIP_IMAGE_SERVICE__`, `CLIP_LOG__`, `CLIP_REGISTRY__`).
+//! a section's name and `__` behind it are (`CLIP_CACHE__`, `CLIP_IMAGE_SERVICE__`, `CLIP_LOG__`, `CLIP_REGISTRY__`,
+//! `CLIP_WORKER__`).
 //!
 //! **A scalar is read by its text**, quoted or not, in files as in the environment: `bucket: 0123` is the bucket `0123`.
 //!
 //! | File             | What it owns                                                                  |
 //! |------------------|-------------------------------------------------------------------------------|
 //! | `model.rs`       | the configuration as structs, field by field, and the defaults                |
+//! | `worker.rs`      | the daemon's section of it                                                    |
 //! | `choice.rs`      | values that are one of a few words                                            |
 //! | `size.rs`        | sizes in bytes, as people write them                                          |
+//! | `mode.rs`        | permission bits, as `chmod` takes them                                        |
+//! | `listen.rs`      | where a server listens                                                        |
 //! | `secret.rs`      | text that is never shown                                                      |
 //! | `keys.rs`        | the table of keys, and what each accepts                                      |
 //! | `kind.rs`        | text → checked value, by kind of key                                          |
-//! | `form.rs`        | what texts of a special form look like: buckets, URLs, hosts, filters         |
+//! | `form.rs`        | what texts of a special form look like: buckets, URLs, hosts, tokens          |
 //! | `spelling.rs`    | the key that was probably meant                                               |
 //! | `yaml.rs`        | YAML → tree with lines                                                        |
 //! | `sources.rs`     | what goes in; the only file that reads files                                  |
@@ -49,6 +53,8 @@ mod form;
 mod keys;
 mod kind;
 mod layer;
+mod listen;
+mod mode;
 mod model;
 mod origin;
 mod secret;
@@ -59,13 +65,17 @@ mod spelling;
 #[cfg(test)]
 mod tests;
 mod together;
+mod worker;
 mod yaml;
 
-pub use choice::{ClipVersion, PathStyle, RegistryStore};
+pub use choice::{ClipVersion, LogFormat, PathStyle, RegistryStore, Shutdown};
 pub use effective::{Effective, Entry};
 pub use error::Error;
+pub use listen::Listen;
+pub use mode::SocketMode;
 pub use model::{Cache, Config, ImageService, Log, Registry, S3};
 pub use origin::{Origin, Place};
 pub use secret::Secret;
 pub use size::ByteSize;
 pub use sources::{DIRECTORY, FILE_BYTES_MAX, FILES_MAX, Flag, SourceFile, Sources};
+pub use worker::Worker;

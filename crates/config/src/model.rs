@@ -1,4 +1,4 @@
-//! The configuration as structs, and its defaults. In files the names are camelCase.
+//! The configuration as structs, and its defaults; the daemon's section is in worker.rs. In files the names are camelCase.
 //!
 //! The table in keys.rs says what each key accepts; a test holds the two together. Serialisation masks secrets.
 
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::choice::{ClipVersion, PathStyle, RegistryStore};
 use crate::secret::Secret;
 use crate::size::ByteSize;
+use crate::worker::Worker;
 
 /// All that can be configured.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -22,6 +23,8 @@ pub struct Config {
     pub registry: Registry,
     /// What is logged.
     pub log: Log,
+    /// The daemon.
+    pub worker: Worker,
 }
 
 /// How archives are made, and where they are kept.

@@ -48,7 +48,7 @@ pub struct Flag {
     pub key: &'static str,
     /// The flag as people write it, with dashes: `--clip-version`.
     pub name: String,
-    /// What was given; hosts with commas between them.
+    /// What was given; items of a list with commas between them.
     pub value: String,
 }
 

@@ -82,8 +82,30 @@ fn child() {
             hammer(dir, seed, Duration::from_secs(600));
         }
         "full-disk" => full_disk(dir),
+        "pin" => pin_and_look(dir),
         role => panic!("unknown role {role}"),
     }
+}
+
+/// Pins one stream after the other while others evict: what is there when the pin is set stays until it is taken away.
+fn pin_and_look(dir: &Path) {
+    let cache = Cache::open(dir, BYTES_MAX).unwrap();
+    let (start, mut held) = (Instant::now(), 0);
+    for round in (100..200).take_while(|_| start.elapsed() < Duration::from_millis(1500)) {
+        let stream = cache.stream(&[round; 32], LAYOUT).unwrap();
+        for index in 0..8 {
+            let _ = stream.put(slot(index), &content(round, index));
+        }
+        // Old ones are the first to go; these are as old as the others.
+        thread::sleep(Duration::from_millis(20));
+        cache.pin(&[round; 32], "child").unwrap();
+        let there: Vec<u32> = (0..8).filter(|index| stream.present(*index)).collect();
+        thread::sleep(Duration::from_millis(60));
+        assert!(there.iter().all(|index| check_read(&stream, round, *index)), "stream {round}: not all of {there:?} are there");
+        assert!(cache.unpin(&[round; 32], "child").unwrap());
+        held += there.len();
+    }
+    assert!(held > 0);
 }
 
 /// The disk refuses to take more than the first half of the data file.
@@ -117,6 +139,45 @@ fn processes_share_a_directory() {
     }
     let usage = Cache::open(dir.path(), BYTES_MAX).unwrap().usage();
     assert!(usage.bytes <= BYTES_MAX, "{usage:?}");
+}
+
+#[test]
+fn what_one_process_pins_another_does_not_evict() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(dir.path(), BYTES_MAX).unwrap();
+    let stream = cache.stream(&[9; 32], LAYOUT).unwrap();
+    // Pinned for good, before anything of it is there: a third of the cache.
+    cache.pin(&[9; 32], "parent").unwrap();
+    for index in 0..20 {
+        assert_eq!(stream.put(slot(index), &content(9, index)), Put::Stored);
+    }
+    let mut children: Vec<Child> = (1..=2).map(|seed| spawn(dir.path(), "hammer", seed)).collect();
+    children.push(spawn(dir.path(), "pin", 0));
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    assert!((0..20).all(|index| check_read(&stream, 9, index)));
+    let survey = cache.survey().unwrap();
+    assert_eq!(cache.pins().unwrap().len(), 1);
+    assert!(survey.bytes_counted <= BYTES_MAX && survey.bytes_pinned >= 20 * u64::from(SPAN), "{survey:?}");
+}
+
+#[test]
+fn one_process_prunes_while_others_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(dir.path(), BYTES_MAX).unwrap();
+    let mut children: Vec<Child> = (1..=2).map(|seed| spawn(dir.path(), "hammer", seed)).collect();
+    let mut freed = 0;
+    while children.iter_mut().any(|child| child.try_wait().unwrap().is_none()) {
+        freed += cache.prune(BYTES_MAX / 4).unwrap().bytes;
+        thread::sleep(Duration::from_millis(50));
+    }
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    assert!(freed > 0);
+    cache.prune(0).unwrap();
+    assert_eq!(cache.survey().unwrap().bytes_counted, 0);
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn unknown_keys() {
     check("imageService: {zzz: 1}", &format!("unknown key 'imageService.zzz' in /etc/clip/a.yaml:1: {service}"));
     check(
         "clipVersion: v2",
-        "unknown key 'clipVersion' in /etc/clip/a.yaml:1: did you mean 'imageService.clipVersion'? valid keys are imageService, cache, registry, log",
+        "unknown key 'clipVersion' in /etc/clip/a.yaml:1: did you mean 'imageService.clipVersion'? valid keys are imageService, cache, registry, log, worker",
     );
     check("log: {a.level: x}", "unknown key 'log.a.level' in /etc/clip/a.yaml:1: valid keys are level");
     assert!(refused(with_file("imageService.clipVersion: v2")).starts_with("unknown key 'imageService.clipVersion' in"));
@@ -103,7 +103,7 @@ fn wrong_types() {
     check("cache: big", "invalid cache from /etc/clip/a.yaml:1: text where a mapping is expected: valid keys are dir, size");
     check(
         "[a]",
-        "invalid configuration from /etc/clip/a.yaml:1: a list where a mapping is expected: valid keys are imageService, cache, registry, log",
+        "invalid configuration from /etc/clip/a.yaml:1: a list where a mapping is expected: valid keys are imageService, cache, registry, log, worker",
     );
     assert!(refused(with_file("registry: {plainHttp: [[a]]}")).starts_with("invalid registry.plainHttp 'a list' from"));
 }
@@ -156,6 +156,87 @@ fn values_that_need_others() {
     assert_eq!(
         refused(with_file("imageService: {s3: {anonymous: true, accessKey: a, secretKey: b}}")),
         "imageService.s3.anonymous (from /etc/clip/a.yaml) and imageService.s3.accessKey (from /etc/clip/a.yaml) exclude each other: remove one of them"
+    );
+}
+
+#[test]
+fn values_of_the_worker_that_need_others() {
+    let token = "0123456789abcdef";
+    let needs = |given: &str, needed: &str| {
+        let message = refused(with_file(&format!("worker: {{{given}}}")));
+        assert!(message.starts_with(&format!("{needed} is required because worker.")), "{given}: {message}");
+    };
+    needs("tlsCert: /c", "worker.tlsKey");
+    needs("tlsKey: /k", "worker.tlsCert");
+    needs("webhookToken: x", "worker.webhook");
+    needs(&format!("listen: '0.0.0.0:80', adminToken: {token}"), "worker.tlsCert");
+    needs(&format!("listen: 'localhost.example:80', readToken: {token}, tlsCert: /c"), "worker.tlsKey");
+    needs("listen: '[::]:80', tlsCert: /c, tlsKey: /k", "worker.readToken or worker.adminToken");
+    assert_eq!(
+        refused(with_file("worker: {listen: 'localhost:80'}")),
+        "worker.readToken or worker.adminToken is required because worker.listen is given (from /etc/clip/a.yaml): \
+         set it in a file or as CLIP_WORKER__READ_TOKEN or CLIP_WORKER__ADMIN_TOKEN"
+    );
+    assert_eq!(
+        refused(with_variables(&[("CLIP_WORKER__LISTEN", "node:80"), ("CLIP_WORKER__READ_TOKEN", token)])),
+        "worker.tlsCert is required because worker.listen with a host other than loopback is given (from CLIP_WORKER__LISTEN): \
+         set it in a file or as CLIP_WORKER__TLS_CERT"
+    );
+    for good in [
+        format!("listen: '127.0.0.1:80', readToken: {token}"),
+        format!("listen: '[::1]:80', adminToken: {token}"),
+        format!("listen: '0.0.0.0:80', adminToken: {token}, tlsCert: /c, tlsKey: /k"),
+        format!("readToken: {token}"),
+        "tlsCert: /c, tlsKey: /k".into(),
+        "webhook: 'http://h/?x=1', webhookToken: x".into(),
+    ] {
+        with_file(&format!("worker: {{{good}}}")).unwrap_or_else(|error| panic!("{good}: {error}"));
+    }
+}
+
+#[test]
+fn tokens_differ() {
+    let token = "0123456789abcdef";
+    let message = |first: &str, second: &str| {
+        format!("worker.{first} (from /etc/clip/a.yaml) and worker.{second} (from /etc/clip/a.yaml) are the same: give each its own")
+    };
+    for (first, second) in [("readToken", "adminToken"), ("readToken", "webhookToken"), ("adminToken", "webhookToken")] {
+        let given = format!("worker: {{webhook: 'http://h', {first}: {token}, {second}: {token}}}");
+        check(&given, &message(first, second));
+        assert!(with_file(&given.replacen(token, "fedcba9876543210", 1)).is_ok());
+    }
+}
+
+#[test]
+fn bad_values_of_the_worker() {
+    let roots = "valid options are lists of absolute paths without '.' and '..' (default /mnt, /run/clip/mnt, /var/lib/clip/mnt)";
+    check(
+        "worker:\n  mountRoots:\n  - /mnt/../etc\n",
+        &format!("invalid worker.mountRoots '/mnt/../etc' from /etc/clip/a.yaml:3: {roots}"),
+    );
+    check(
+        "worker: {mountRoots: /mnt}",
+        &format!("invalid worker.mountRoots from /etc/clip/a.yaml:1: text where a list is expected: {roots}"),
+    );
+    let many = format!("worker: {{mountRoots: [{}]}}", "/a,".repeat(257));
+    check(&many, &format!("invalid worker.mountRoots '257 items' from /etc/clip/a.yaml:1: {roots}"));
+    check(
+        "worker: {socketMode: 0060}",
+        "invalid worker.socketMode '0060' from /etc/clip/a.yaml:1: \
+         valid options are octal modes from 0600 to 0777 with which the owner can read and write (default 0660)",
+    );
+    check(
+        "worker: {listen: ':80'}",
+        "invalid worker.listen ':80' from /etc/clip/a.yaml:1: valid options are HOST:PORT, an IPv6 address in brackets (default none)",
+    );
+    check(
+        "worker: {adminToken: short}",
+        "invalid worker.adminToken '****' from /etc/clip/a.yaml:1: \
+         valid options are 16 or more visible ASCII characters without spaces, not the mask **** (default none)",
+    );
+    check(
+        "worker: {database: 'mysql://u:p@h/db'}",
+        "invalid worker.database '****' from /etc/clip/a.yaml:1: valid options are URLs that begin with postgres:// or postgresql:// (default none)",
     );
 }
 

@@ -7,8 +7,13 @@ fn mixed() -> Effective {
     let text = "imageService:\n  clipVersion: 2\n  s3: {bucket: '123', pathStyle: true}\n  level: 3\n";
     let sources = Sources {
         files: vec![file(A, text), file("/home/me/x.yaml", "registry: {plainHttp: ['a:5000', b]}")],
-        environment: environment(&[("CLIP_VERSION", "2"), ("CLIP_CACHE__SIZE", "1.5T")]),
-        flags: vec![flag("imageService.spanKib", "--span-kib", "64")],
+        environment: environment(&[
+            ("CLIP_VERSION", "2"),
+            ("CLIP_CACHE__SIZE", "1.5T"),
+            ("CLIP_WORKER__SOCKET_MODE", "666"),
+            ("CLIP_WORKER__MOUNT_ROOTS", "/a b, /c"),
+        ]),
+        flags: vec![flag("imageService.spanKib", "--span-kib", "64"), flag("worker.shutdown", "--shutdown", "unmount")],
     };
     Effective::load(&sources).unwrap()
 }
@@ -65,6 +70,26 @@ registry:
   caFile: null  # default
 log:
   level: info  # default
+worker:
+  stateDir: /var/lib/clip/worker  # default
+  database: null  # default
+  socket: /run/clip/worker.sock  # default
+  socketMode: \"0666\"  # CLIP_WORKER__SOCKET_MODE
+  listen: null  # default
+  tlsCert: null  # default
+  tlsKey: null  # default
+  readToken: null  # default
+  adminToken: null  # default
+  mountRoots: [\"/a b\",\"/c\"]  # CLIP_WORKER__MOUNT_ROOTS
+  jobs: 2  # default
+  queueMax: 10000  # default
+  attempts: 5  # default
+  shutdown: unmount  # flag --shutdown
+  shutdownSeconds: 30  # default
+  idleUnmountAfter: 0  # default
+  webhook: null  # default
+  webhookToken: null  # default
+  logFormat: auto  # default
 ";
     assert_eq!(mixed().yaml(), expected);
     assert_eq!(with_file(expected).unwrap().config, mixed().config);

@@ -88,14 +88,15 @@ fn lists_are_replaced_and_sections_are_merged() {
 #[test]
 fn a_higher_layer_can_say_none() {
     let (a, b) = (
-        "cache: {dir: /a}\nregistry: {plainHttp: [a]}\nimageService: {jobs: 3}\n",
-        "cache: {dir: }\nregistry: {plainHttp: }\nimageService: {jobs: }\n",
+        "cache: {dir: /a}\nregistry: {plainHttp: [a]}\nimageService: {jobs: 3}\nworker: {database: 'postgres://h/db'}\n",
+        "cache: {dir: }\nregistry: {plainHttp: }\nimageService: {jobs: }\nworker: {database: , mountRoots: }\n",
     );
     let sources = Sources { files: vec![file(A, a), file("/b.yaml", b)], ..Sources::default() };
     let effective = Effective::load(&sources).unwrap();
     assert_eq!((&effective.config.cache.dir, effective.config.image_service.jobs), (&None, None));
     assert!(effective.config.registry.plain_http.is_empty());
-    for key in ["cache.dir", "registry.plainHttp", "imageService.jobs"] {
+    assert!(effective.config.worker.database.is_none() && effective.config.worker.mount_roots.is_empty());
+    for key in ["cache.dir", "registry.plainHttp", "imageService.jobs", "worker.database", "worker.mountRoots"] {
         assert_eq!(effective.origin(key).to_string(), "/b.yaml");
     }
 }

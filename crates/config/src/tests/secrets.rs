@@ -52,6 +52,36 @@ fn errors_have_no_secret() {
     }
 }
 
+/// Those of the worker too, the database's URL included, which may have a password.
+#[test]
+fn nothing_of_the_worker_has_a_secret() {
+    let token = |letter: char| format!("{SECRET}-0123456789-{letter}");
+    let text = format!(
+        "worker: {{database: 'postgres://clip:{SECRET}@db/clip', readToken: {}, adminToken: {}, webhook: 'http://h', webhookToken: {SECRET}}}",
+        token('r'),
+        token('a')
+    );
+    let effective = with_file(&text).unwrap();
+    let worker = &effective.config.worker;
+    let exposed = [&worker.database, &worker.read_token, &worker.admin_token, &worker.webhook_token];
+    let exposed = exposed.map(|secret| secret.as_ref().unwrap().expose().to_owned());
+    assert_eq!(exposed, [format!("postgres://clip:{SECRET}@db/clip"), token('r'), token('a'), SECRET.into()]);
+    let printed = format!("{effective:?} {} {} {}", effective.yaml(), effective.json(), serde_json::to_string(worker).unwrap());
+    assert!(!printed.contains(SECRET), "{printed}");
+    assert!(effective.yaml().contains("  database: \"****\"  # /etc/clip/a.yaml\n"), "{}", effective.yaml());
+
+    for message in [
+        refused(with_file(&format!("worker: {{database: 'mysql://clip:{SECRET}@db/clip'}}"))),
+        refused(with_variables(&[("CLIP_WORKER__DATABASE", &format!("{SECRET}@db"))])),
+        refused(with_variables(&[("CLIP_WORKER__DATABASE", "****")])),
+        refused(with_file(&format!("worker: {{adminToken: {SECRET}}}"))),
+        refused(with_file(&format!("worker: {{webhook: 'http://me:{SECRET}@h/?x'}}"))),
+        refused(with_file(&format!("worker: {{readToken: {0}, adminToken: {0}}}", token('x')))),
+    ] {
+        assert!(!message.contains(SECRET), "{message}");
+    }
+}
+
 /// What `config show` printed is no configuration: the mask would be taken for a key.
 #[test]
 fn the_mask_is_no_secret() {

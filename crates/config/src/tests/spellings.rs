@@ -3,7 +3,7 @@
 use super::{with_file, with_flag, with_variables};
 use crate::environment::variable;
 use crate::keys::{KEYS, Key, lookup};
-use crate::{ClipVersion, Config};
+use crate::{ClipVersion, Config, LogFormat, Shutdown};
 
 #[test]
 fn the_table_and_the_structs_have_the_same_keys_in_the_same_order() {
@@ -74,6 +74,37 @@ const CASES: &[Case] = &[
     ("registry.insecureSkipTlsVerify", &[("r.example", "r.example")], &["a/b"]),
     ("registry.caFile", &[("ca.pem", "ca.pem")], &[""]),
     ("log.level", &[("warn", "warn"), ("info,read=debug", "info,read=debug")], &["loud", "", "read="]),
+    ("worker.stateDir", &[("/x", "/x"), ("rel", "rel")], &[""]),
+    (
+        "worker.database",
+        &[("postgres://u:p@h/db", "****"), ("postgresql:///db", "****")],
+        &["", "****", "mysql://h/db", "postgres://", "postgres://a b"],
+    ),
+    ("worker.socket", &[("/run/x.sock", "/run/x.sock")], &[""]),
+    (
+        "worker.socketMode",
+        &[("0600", "0600"), ("660", "0660"), ("0666", "0666"), ("0777", "0777")],
+        &["", "0060", "1660", "0o660", "0680", "rw"],
+    ),
+    ("worker.listen", &[], &["", "80", ":80", "h:0", "h:65536", "::1:80", "http://h:80"]),
+    ("worker.tlsCert", &[], &[""]),
+    ("worker.tlsKey", &[], &[""]),
+    ("worker.readToken", &[("0123456789abcdef", "****")], &["", "****", "0123456789abcde", "0123456789 abcdef"]),
+    ("worker.adminToken", &[("0123456789abcdef", "****")], &["", "****", "0123456789abcde", "0123456789abcde\n"]),
+    (
+        "worker.mountRoots",
+        &[("", "none"), ("/", "/"), ("/a, /b c", "/a, /b c"), ("/a/", "/a/")],
+        &["a", "/a,", "/a/..", "/a/./b", ",", "/a,../b"],
+    ),
+    ("worker.jobs", &[("1", "1"), ("64", "64")], &["0", "65", "auto", ""]),
+    ("worker.queueMax", &[("1", "1"), ("1000000", "1000000")], &["0", "1000001", "1e3"]),
+    ("worker.attempts", &[("1", "1"), ("100", "100")], &["0", "101"]),
+    ("worker.shutdown", &[("handover", "handover"), ("unmount", "unmount")], &["", "Unmount", "kill"]),
+    ("worker.shutdownSeconds", &[("1", "1"), ("3600", "3600")], &["0", "3601", "30s"]),
+    ("worker.idleUnmountAfter", &[("0", "0"), ("31536000", "31536000")], &["-1", "31536001", "never"]),
+    ("worker.webhook", &[("https://h/x?y=z", "https://h/x?y=z")], &["", "h", "ftp://h", "https://u:p@h", "https://h/#x", "https://h/?a b"]),
+    ("worker.webhookToken", &[], &["", "****", "a b", "é"]),
+    ("worker.logFormat", &[("auto", "auto"), ("human", "human"), ("json", "json")], &["", "JSON", "text"]),
 ];
 
 #[test]
@@ -107,6 +138,22 @@ fn scalars_in_files_are_read_by_their_text() {
     let keys = "s3: {accessKey: 00123, secretKey: 12345678901234567890123}";
     assert_eq!(service(keys).s3.access_key.unwrap().expose(), "00123");
     assert_eq!(service(keys).s3.secret_key.unwrap().expose(), "12345678901234567890123");
+}
+
+#[test]
+fn what_the_worker_reads_of_its_texts() {
+    let defaults = with_file("").unwrap().config.worker;
+    assert_eq!((defaults.socket_mode.bits(), defaults.shutdown, defaults.shutdown_time().as_secs()), (0o660, Shutdown::Handover, 30));
+    assert_eq!((defaults.idle_time(), defaults.log_format), (None, LogFormat::Auto));
+    assert_eq!([LogFormat::Auto, LogFormat::Human, LogFormat::Json].map(|format| format.is_json(true)), [false, false, true]);
+    assert_eq!([LogFormat::Auto, LogFormat::Human, LogFormat::Json].map(|format| format.is_json(false)), [true, false, true]);
+
+    let text = "worker: {socketMode: 0600, listen: '[::1]:8080', readToken: 0123456789abcdef, idleUnmountAfter: 60, mountRoots: ['/a,b']}";
+    let worker = with_file(text).unwrap().config.worker;
+    let listen = worker.listen.as_ref().unwrap();
+    assert_eq!((listen.host().as_str(), listen.port(), listen.is_loopback()), ("::1", 8080, true));
+    assert_eq!((worker.socket_mode.bits(), worker.idle_time().unwrap().as_secs()), (0o600, 60));
+    assert_eq!(worker.mount_roots, [std::path::PathBuf::from("/a,b")]);
 }
 
 #[test]
