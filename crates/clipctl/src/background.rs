@@ -11,9 +11,9 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result};
 
+use node::cache_dir;
+
 use crate::cli::{Global, MountArgs};
-use crate::located;
-use crate::opened::cache_dir;
 
 const READY: &str = "ready\n";
 
@@ -66,7 +66,7 @@ fn server_arguments(args: &MountArgs, global: &Global) -> Result<Vec<OsString>> 
         }
     }
     out.extend(args.registry.to_flags());
-    let archive = located::absolute(&args.archive).with_context(|| format!("resolve {}", args.archive.display()))?;
+    let archive = node::absolute(&args.archive).with_context(|| format!("resolve {}", args.archive.display()))?;
     if let Some(file) = &global.config {
         out.extend(["--config".into(), absolute(file)?.into()]);
     }

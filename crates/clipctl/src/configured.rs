@@ -1,33 +1,19 @@
 //! What the configuration says where no flag does: filled into the arguments before a command sees them.
 
-use anyhow::Result;
-use config::{Config, Flag, Origin};
+use config::{Config, Origin};
+use node::Settings;
 
-use crate::cli::{CacheArgs, Cli, Command, Global, ImageArgs, PackArgs};
+use crate::cli::{CacheArgs, Command, Global, ImageArgs, PackArgs};
 use crate::registry_args::RegistryArgs;
-use crate::settings::Settings;
 
-/// Variables that are older than the configuration and mean one of its keys.
-const VARIABLES: [(&str, &str); 4] =
-    [("CLIP_CACHE_DIR", "cache.dir"), ("CLIP_CACHE_SIZE", "cache.size"), ("CLIP_CA_FILE", "registry.caFile"), ("CLIP_LOG", "log.level")];
 /// What is logged if nobody says anything. The configuration's own default is for the worker.
 const LOG_LEVEL: &str = "warn";
 
-/// Those variables that are set, as the configuration wants them.
-pub(crate) fn variables() -> Vec<Flag> {
-    let set = VARIABLES.iter().filter_map(|(name, key)| Some((name, key, std::env::var(name).ok().filter(|value| !value.is_empty())?)));
-    set.map(|(name, key, value)| Flag { key, name: (*name).into(), value }).collect()
-}
-
-/// Fills in what holds. Commands that must work whatever is wrong with a file of configuration, because they undo something, do without.
-pub(crate) fn fill(cli: &mut Cli) -> Result<()> {
-    if matches!(cli.command, Command::Umount(_) | Command::Stats(_) | Command::Completions(_)) {
-        return Ok(());
-    }
-    let settings = Settings::load(&cli.global, Vec::new())?;
-    fill_log_level(&mut cli.global, &settings);
+/// Fills in what holds.
+pub(crate) fn fill(command: &mut Command, global: &mut Global, settings: &Settings) {
+    fill_log_level(global, settings);
     let config = &settings.effective.config;
-    match &mut cli.command {
+    match command {
         Command::Index(args) => fill_image(&mut args.from, config),
         Command::Archive(args) => {
             fill_image(&mut args.from, config);
@@ -45,7 +31,6 @@ pub(crate) fn fill(cli: &mut Cli) -> Result<()> {
         Command::Verify(args) => fill_registry(&mut args.registry, config),
         _ => {}
     }
-    Ok(())
 }
 
 fn fill_log_level(global: &mut Global, settings: &Settings) {

@@ -9,7 +9,7 @@ use image::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::opened::runtime;
+use crate::invocation::runtime;
 
 /// How long parts of an upload may take to be taken away; parts under way are given 5 s to end.
 const TAKEN_AWAY: Duration = Duration::from_secs(10);

@@ -1,20 +1,18 @@
 //! clipctl: index, mount and look into lazily loaded container images.
 //!
 //! `main` parses, sets up logging, runs one command and turns its outcome into an exit code: 0 done, 1 failed, 2 used wrongly. One
-//! command, one file, one `run` (`commands/`). What several commands share is named by what it is: [`opened`] wires the way of a read.
+//! command, one file, one `run` (`commands/`). What several commands share is named by what it is: `invocation` leads to an archive, and the crate `node` wires the way of a read.
 
 mod background;
 mod cli;
 mod commands;
 mod configured;
-mod located;
+mod invocation;
 mod logging;
 mod long_work;
 mod mount_helper;
-mod opened;
 mod output;
 mod registry_args;
-mod settings;
 mod size;
 mod tree_walk;
 

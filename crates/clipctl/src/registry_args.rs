@@ -4,8 +4,8 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use backend::{Credentials, Login, Registry, RegistryOptions, Transport};
 use clap::Args;
+use node::{Registries, RegistryAccess};
 
 /// Longest password that is read from standard input: tokens of cloud registries have up to 8 KiB.
 const PASSWORD_BYTES_MAX: u64 = 64 << 10;
@@ -39,35 +39,20 @@ pub(crate) struct RegistryArgs {
 }
 
 impl RegistryArgs {
-    /// A way to registries; `host` is the one that an explicit login is for.
-    pub fn registry(&self, host: Option<&str>) -> Result<Registry> {
-        let mut credentials = Credentials::from_environment();
-        if let (Some(username), Some(host)) = (&self.username, host) {
-            let login = Login { host: host.into(), username: username.clone(), password: read_password()? };
-            credentials = credentials.with_login(login);
-        }
-        let options = RegistryOptions {
-            transport: self.transport(host),
-            ca_file: self.ca_file.clone(),
-            insecure_skip_tls_verify: self.insecure(host),
-            credentials,
-            ..RegistryOptions::default()
+    /// Ways to registries. Reads the password, if there is one to read.
+    pub fn registries(&self) -> Result<Registries> {
+        let login = match &self.username {
+            Some(username) => Some((username.clone(), read_password()?)),
+            None => None,
         };
-        Ok(Registry::new(options)?)
-    }
-
-    /// Who names certificates means TLS, also to a registry on this machine.
-    fn transport(&self, host: Option<&str>) -> Transport {
-        match (self.plain_http, self.ca_file.is_some() || self.insecure(host)) {
-            (true, _) => Transport::Http,
-            _ if is_among(&self.plain_http_hosts, host) => Transport::Http,
-            (false, true) => Transport::Https,
-            (false, false) => Transport::Auto,
-        }
-    }
-
-    fn insecure(&self, host: Option<&str>) -> bool {
-        self.insecure_skip_tls_verify || is_among(&self.insecure_hosts, host)
+        Ok(Registries::new(RegistryAccess {
+            plain_http: self.plain_http,
+            insecure_skip_tls_verify: self.insecure_skip_tls_verify,
+            ca_file: self.ca_file.clone(),
+            login,
+            plain_http_hosts: self.plain_http_hosts.clone(),
+            insecure_hosts: self.insecure_hosts.clone(),
+        }))
     }
 
     /// The flags again, for a process that is started with them. A password is passed on through its standard input.
@@ -90,10 +75,6 @@ impl RegistryArgs {
         }
         flags
     }
-}
-
-fn is_among(hosts: &[String], host: Option<&str>) -> bool {
-    host.is_some_and(|host| hosts.iter().any(|known| known.eq_ignore_ascii_case(host)))
 }
 
 fn read_password() -> Result<String> {

@@ -71,7 +71,8 @@ impl Progress {
         self.enter(phase);
     }
 
-    pub(crate) fn enter(&self, phase: &'static str) {
+    /// Enters a phase.
+    pub fn enter(&self, phase: &'static str) {
         *self.phase.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = phase;
     }
 }

@@ -21,7 +21,7 @@ use crate::{
 const SEND_BYTES_PER_SECOND_MIN: u64 = 64 << 10;
 
 /// What is behind every clone of [`S3`](crate::S3).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Inner {
     pub(crate) client: Client,
     pub(crate) region: String,

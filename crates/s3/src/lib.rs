@@ -98,6 +98,11 @@ impl S3 {
         Ok(Bucket { inner: self.inner.clone(), name: name.into() })
     }
 
+    /// The same connections and limits, with counters of their own: for one of several mounts.
+    pub fn counted_apart(&self) -> Self {
+        Self { inner: Arc::new(Inner { traffic: Arc::default(), ..(*self.inner).clone() }) }
+    }
+
     /// What passed through here, all buckets together.
     pub fn traffic(&self) -> &Arc<Traffic> {
         &self.inner.traffic

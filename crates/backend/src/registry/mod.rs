@@ -102,6 +102,7 @@ impl Default for RegistryOptions {
 #[derive(Debug, Clone)]
 pub struct Registry {
     inner: Arc<Inner>,
+    traffic: Arc<Traffic>,
 }
 
 #[derive(Debug)]
@@ -110,7 +111,6 @@ struct Inner {
     auth: Auth,
     redirects: Redirects,
     retry: RetryPolicy,
-    traffic: Arc<Traffic>,
     requests_in_flight_max: usize,
     /// By API host. Holds as many as the archives and users name, some dozens.
     limits: Mutex<HashMap<String, Arc<Semaphore>>>,
@@ -144,16 +144,20 @@ impl Registry {
             http,
             redirects: Redirects::default(),
             retry: options.retry,
-            traffic: Arc::default(),
             requests_in_flight_max,
             limits: Mutex::default(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), traffic: Arc::default() })
+    }
+
+    /// The same connections, logins and limits, with counters of their own: for one of several mounts.
+    pub fn counted_apart(&self) -> Self {
+        Self { inner: self.inner.clone(), traffic: Arc::default() }
     }
 
     /// The blob `digest` of `size` bytes, with retries and resuming, limited and counted: what a mount reads from.
     pub fn open(&self, repository: &Repository, digest: &str, size: u64) -> Arc<dyn Blob> {
-        let traffic = &self.inner.traffic;
+        let traffic = &self.traffic;
         let counted = Counted::new(self.blob(repository, digest, size), traffic.clone());
         let limited = Limit::new(counted, self.inner.limit(repository));
         Arc::new(Retry::new(limited, self.inner.retry.clone(), traffic.clone()))
@@ -178,8 +182,8 @@ impl Registry {
             range: None,
             what: &what,
         };
-        let manifest = self.inner.fetch(&ask, |response| read_manifest(&ask, response)).await?;
-        self.inner.traffic.count_bytes(manifest.bytes.len());
+        let manifest = self.fetch(&ask, |response| read_manifest(&ask, response)).await?;
+        self.traffic.count_bytes(manifest.bytes.len());
         Ok(manifest)
     }
 
@@ -190,8 +194,8 @@ impl Registry {
     pub async fn fetch_blob(&self, repository: &Repository, digest: &str, limit_bytes: u64) -> Result<Bytes, Error> {
         let what = format!("{digest} from {repository}");
         let ask = Ask { method: Method::GET, repository, kind: Kind::Blob, target: digest, range: None, what: &what };
-        let bytes = self.inner.fetch(&ask, |response| read_blob(&ask, response, limit_bytes)).await?;
-        self.inner.traffic.count_bytes(bytes.len());
+        let bytes = self.fetch(&ask, |response| read_blob(&ask, response, limit_bytes)).await?;
+        self.traffic.count_bytes(bytes.len());
         Ok(bytes)
     }
 
@@ -202,12 +206,28 @@ impl Registry {
     pub async fn head_blob(&self, repository: &Repository, digest: &str) -> Result<u64, Error> {
         let what = format!("{digest} from {repository}");
         let ask = Ask { method: Method::HEAD, repository, kind: Kind::Blob, target: digest, range: None, what: &what };
-        self.inner.fetch(&ask, |response| read_length(&ask, response)).await
+        self.fetch(&ask, |response| read_length(&ask, response)).await
     }
 
     /// What passed through here, all hosts together.
     pub fn traffic(&self) -> &Arc<Traffic> {
-        &self.inner.traffic
+        &self.traffic
+    }
+
+    /// Asks and reads the answer whole, with retries, within the limit, counted: for all that is not a [`Blob`].
+    async fn fetch<T, F: Future<Output = Result<T, Error>>>(&self, ask: &Ask<'_>, read: impl Fn(Response) -> F) -> Result<T, Error> {
+        let limit = self.inner.limit(ask.repository);
+        let once = || async {
+            let _permit = limit.acquire().await.map_err(|closed| Error::unavailable(ask.what, closed))?;
+            let begun = Instant::now();
+            self.traffic.count_request();
+            let answer = request::send(&self.inner.http, &self.inner.auth, ask).await?;
+            self.traffic.count_first_byte(begun);
+            read(answer.response).await
+        };
+        let counted = || async { once().await.inspect_err(|_| self.traffic.count_error()) };
+        // Boxed: the future of a request is large, and it is kept here only once.
+        self.inner.retry.run(&self.traffic, ask.what, || Box::pin(counted())).await
     }
 }
 
@@ -216,22 +236,6 @@ impl Inner {
         let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Arc::new(Semaphore::new(self.requests_in_flight_max));
         limits.entry(repository.api_host().to_owned()).or_insert_with(new).clone()
-    }
-
-    /// Asks and reads the answer whole, with retries, within the limit, counted: for all that is not a [`Blob`].
-    async fn fetch<T, F: Future<Output = Result<T, Error>>>(&self, ask: &Ask<'_>, read: impl Fn(Response) -> F) -> Result<T, Error> {
-        let limit = self.limit(ask.repository);
-        let once = || async {
-            let _permit = limit.acquire().await.map_err(|closed| Error::unavailable(ask.what, closed))?;
-            let begun = Instant::now();
-            self.traffic.count_request();
-            let answer = request::send(&self.http, &self.auth, ask).await?;
-            self.traffic.count_first_byte(begun);
-            read(answer.response).await
-        };
-        let counted = || async { once().await.inspect_err(|_| self.traffic.count_error()) };
-        // Boxed: the future of a request is large, and it is kept here only once.
-        self.retry.run(&self.traffic, ask.what, || Box::pin(counted())).await
     }
 }
 

@@ -10,9 +10,10 @@ use image::{ArchiveOptions, ArchiveReport, Image, ImageName, IndexOptions};
 use pack::PackOptions;
 use store::{Place, S3Output};
 
-use super::index::{check_output, jobs, layer_options, left_out};
-use crate::cli::{ArchiveArgs, Global, PackArgs};
-use crate::settings::Settings;
+use super::index::{check_output, layer_options, left_out};
+use node::jobs;
+use crate::invocation::Invocation;
+use crate::cli::{ArchiveArgs, PackArgs};
 use crate::{long_work, output, size};
 
 /// What is archived.
@@ -21,35 +22,35 @@ enum Source {
     Directory(PathBuf),
 }
 
-pub(super) fn run(args: &ArchiveArgs, global: &Global) -> Result<ExitCode> {
+pub(super) fn run(args: &ArchiveArgs, call: &Invocation) -> Result<ExitCode> {
     let target: Place = args.output.to_str().map_or_else(|| Ok(Place::File(args.output.clone())), str::parse)?;
     if let Place::File(path) = &target {
         check_output(path, args.force)?;
     }
     let source = source(&args.source)?;
     let pack = pack_options(&args.pack);
-    let report = long_work::run(args.quiet || global.json, async |progress| {
-        let out = output_to(&target, args.force, global).await?;
+    let report = long_work::run(args.quiet || call.global.json, async |progress| {
+        let out = output_to(&target, args.force, call).await?;
         let name = match source {
             Source::Directory(root) => return Ok(image::archive_directory(root, out, pack, progress).await?),
             Source::Image(name) => name,
         };
         let host = if let ImageName::Registry(reference) = &name { Some(reference.repository().host()) } else { None };
-        let registry = args.from.registry.registry(host)?;
+        let registry = args.from.registry.registries()?.to(host)?;
         let image = Arc::new(Image::resolve(&name, args.from.platform.as_ref(), &registry, None).await?);
         let layers = IndexOptions { jobs: pack.jobs, ..layer_options(&args.from, None) };
         Ok(image::archive_image(image, out, &ArchiveOptions { layers, pack, fallback: None }, progress).await?)
     })?;
-    output::report(&report, global.json, args.quiet, || summary(&report))?;
+    output::report(&report, call.global.json, args.quiet, || summary(&report))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Where the archive goes. Fails early where that cannot be written.
-async fn output_to(target: &Place, overwrite: bool, global: &Global) -> Result<Box<dyn Output + Send>> {
+async fn output_to(target: &Place, overwrite: bool, call: &Invocation) -> Result<Box<dyn Output + Send>> {
     Ok(match target {
         Place::File(path) => Box::new(FileOutput::create(path, overwrite)?),
         Place::S3(location) => {
-            let bucket = Settings::load(global, Vec::new())?.s3().await?.bucket(location.bucket())?;
+            let bucket = call.settings.s3().await?.bucket(location.bucket())?;
             if !overwrite && bucket.exists(location.key()).await? {
                 bail!("{location} is there already (--force overwrites it)");
             }

@@ -4,15 +4,14 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::cli::{ConfigCommand, Global};
+use crate::invocation::Invocation;
+use crate::cli::ConfigCommand;
 use crate::output;
-use crate::settings::Settings;
 
-pub(super) fn run(command: &ConfigCommand, global: &Global) -> Result<ExitCode> {
+pub(super) fn run(command: &ConfigCommand, call: &Invocation) -> Result<ExitCode> {
     match command {
         ConfigCommand::Show => {
-            let settings = Settings::load(global, Vec::new())?;
-            if global.json { output::json(&settings.effective.json())? } else { output::print(&settings.effective.yaml())? }
+            if call.global.json { output::json(&call.settings.effective.json())? } else { output::print(&call.settings.effective.yaml())? }
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -8,8 +8,9 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 use tokio::runtime::Runtime;
 
-use crate::cli::{DiffArgs, Global};
-use crate::opened::{Opened, runtime};
+use crate::cli::DiffArgs;
+use node::Opened;
+use crate::invocation::{Invocation, runtime};
 use crate::{output, size};
 
 /// Bytes that are compared at a time.
@@ -40,16 +41,16 @@ struct Difference {
     b: String,
 }
 
-pub(super) fn run(args: &DiffArgs, global: &Global) -> Result<ExitCode> {
+pub(super) fn run(args: &DiffArgs, call: &Invocation) -> Result<ExitCode> {
     let runtime = runtime()?;
-    let open = |path| Opened::open(path, global, &args.cache, &args.registry, &runtime, read::ReadOptions::default());
+    let open = |path| call.opened(path, &args.cache, &args.registry, &runtime, read::ReadOptions::default());
     let (a, b) = (open(&args.a)?, open(&args.b)?);
     let mut differ =
         Differ { a: &a, b: &b, content: !args.metadata, runtime: &runtime, links: HashMap::new(), found: Comparison::default() };
     differ.trees()?;
     let mut found = differ.found;
     found.same = found.differences.is_empty();
-    if global.json {
+    if call.global.json {
         output::json(&found)?;
     } else {
         output::print(&told(&found))?;

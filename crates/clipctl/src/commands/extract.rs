@@ -16,8 +16,9 @@ use rustix::io::Errno;
 use serde::Serialize;
 use tokio::runtime::Runtime;
 
-use crate::cli::{ExtractArgs, Global};
-use crate::opened::{Opened, raise_descriptor_limit, runtime};
+use crate::cli::ExtractArgs;
+use node::{Opened, raise_descriptor_limit};
+use crate::invocation::{Invocation, runtime};
 use crate::tree_walk::{Step, Walk};
 use crate::{output, size};
 
@@ -35,23 +36,23 @@ struct Extracted {
     xattrs_left_out: u64,
 }
 
-pub(super) fn run(args: &ExtractArgs, global: &Global) -> Result<ExitCode> {
+pub(super) fn run(args: &ExtractArgs, call: &Invocation) -> Result<ExitCode> {
     raise_descriptor_limit();
     let runtime = runtime()?;
-    let opened = Opened::open(&args.archive, global, &args.cache, &args.registry, &runtime, read::ReadOptions::default())?;
+    let opened = call.opened(&args.archive, &args.cache, &args.registry, &runtime, read::ReadOptions::default())?;
     let index = opened.archive.index();
     let top = open_top(args)?;
-    let bar = bar(index.inodes(), global.json);
+    let bar = bar(index.inodes(), call.global.json);
     let is_root = rustix::process::geteuid().is_root();
     let mut extractor = Extractor { opened: &opened, runtime: &runtime, is_root, top, done: Extracted::default(), links: HashMap::new() };
     extractor.all(index, &bar)?;
     bar.finish_and_clear();
-    report(args, &extractor.done, global)?;
+    report(args, &extractor.done, call)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn report(args: &ExtractArgs, done: &Extracted, global: &Global) -> Result<()> {
-    if global.json {
+fn report(args: &ExtractArgs, done: &Extracted, call: &Invocation) -> Result<()> {
+    if call.global.json {
         return output::json(done);
     }
     let mut text = format!("{}: {} entries, {}\n", args.directory.display(), done.entries, size::human(done.bytes));

@@ -5,18 +5,16 @@ use std::process::ExitCode;
 use anyhow::Result;
 use store::ImageId;
 
-use crate::cli::{Global, RmiArgs};
-use crate::opened::runtime;
-use crate::settings::Settings;
+use crate::cli::RmiArgs;
+use crate::invocation::{Invocation, runtime};
 use crate::{output, size};
 
 /// Digits of an id that people are shown: enough to name it.
 const SHOWN_DIGITS: usize = 12;
 
-pub(super) fn list(global: &Global) -> Result<ExitCode> {
-    let settings = Settings::load(global, Vec::new())?;
-    let records = runtime()?.block_on(async { anyhow::Ok(settings.store().await?.list().await?) })?;
-    if global.json {
+pub(super) fn list(call: &Invocation) -> Result<ExitCode> {
+    let records = runtime()?.block_on(async { anyhow::Ok(call.settings.store().await?.list().await?) })?;
+    if call.global.json {
         output::json(&records)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -37,10 +35,9 @@ pub(super) fn list(global: &Global) -> Result<ExitCode> {
 }
 
 /// Removes what it can, and fails at the end if there was something that it could not.
-pub(super) fn remove(args: &RmiArgs, global: &Global) -> Result<ExitCode> {
-    let settings = Settings::load(global, Vec::new())?;
+pub(super) fn remove(args: &RmiArgs, call: &Invocation) -> Result<ExitCode> {
     runtime()?.block_on(async {
-        let store = settings.store().await?;
+        let store = call.settings.store().await?;
         let mut failed = false;
         for given in &args.ids {
             let removed = async {

@@ -1,6 +1,6 @@
 //! `clipctl index`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -8,16 +8,15 @@ use anyhow::{Result, bail};
 use backend::Reference;
 use image::{Image, ImageName, IndexOptions, Report};
 
-use crate::cli::{Global, ImageArgs, IndexArgs};
-use crate::opened::cache_dir;
+use crate::cli::{ImageArgs, IndexArgs};
+use node::{cache_dir, jobs, layer_dir};
+use crate::invocation::Invocation;
 use crate::{long_work, output, size};
 
-/// Layers that are indexed at the same time if nothing is said: more than one link can feed.
-const JOBS_MAX: usize = 16;
 /// Spacing of checkpoints if nothing is said (benches/README.md).
 const CHECKPOINT_MIB: f64 = 2.0;
 
-pub(super) fn run(args: &IndexArgs, global: &Global) -> Result<ExitCode> {
+pub(super) fn run(args: &IndexArgs, call: &Invocation) -> Result<ExitCode> {
     check_output(&args.output, args.force)?;
     let name: ImageName = args.image.parse()?;
     let storage_image: Option<Reference> = args.storage_image.as_deref().map(str::parse).transpose()?;
@@ -33,13 +32,13 @@ pub(super) fn run(args: &IndexArgs, global: &Global) -> Result<ExitCode> {
         ImageName::Registry(reference) => Some(reference),
         _ => storage_image.as_ref(),
     };
-    let registry = args.from.registry.registry(host.map(|r| r.repository().host()))?;
+    let registry = args.from.registry.registries()?.to(host.map(|r| r.repository().host()))?;
     let options = IndexOptions { jobs: jobs(args.jobs), overwrite: args.force, ..layer_options(&args.from, args.checkpoint_mib) };
-    let report = long_work::run(args.quiet || global.json, async |progress| {
+    let report = long_work::run(args.quiet || call.global.json, async |progress| {
         let image = Image::resolve(&name, args.from.platform.as_ref(), &registry, storage_image.as_ref()).await?;
         Ok(image::index(Arc::new(image), &args.output, &options, progress).await?)
     })?;
-    output::report(&report, global.json, args.quiet, || summary(&report))?;
+    output::report(&report, call.global.json, args.quiet, || summary(&report))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -50,7 +49,7 @@ pub(super) fn layer_options(args: &ImageArgs, checkpoint_mib: Option<f64>) -> In
         checkpoint_bytes: (mib * f64::from(1 << 20)) as u32,
         jobs: jobs(None),
         overwrite: false,
-        layer_dir: layer_dir(args.cache_dir.as_deref()),
+        layer_dir: layer_dir(&cache_dir(args.cache_dir.as_deref())),
     }
 }
 
@@ -63,25 +62,6 @@ pub(super) fn check_output(output: &Path, force: bool) -> Result<()> {
         bail!("{} is there already (--force overwrites it)", output.display());
     }
     Ok(())
-}
-
-/// Layers to take in at the same time.
-pub(super) fn jobs(given: Option<u16>) -> usize {
-    given.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from).min(JOBS_MAX), usize::from)
-}
-
-/// Where layers are kept; nowhere, where no directory can be made: indexing works all the same.
-fn layer_dir(given: Option<&Path>) -> Option<PathBuf> {
-    let dir = cache_dir(given).join("layers");
-    // A directory that is there need not be one that can be written; access(2) knows filesystems that are read-only.
-    let made = std::fs::create_dir_all(&dir).and_then(|()| Ok(rustix::fs::access(&dir, rustix::fs::Access::WRITE_OK)?));
-    match made {
-        Ok(()) => Some(dir),
-        Err(error) => {
-            tracing::warn!("{}: {error}; what is learned of layers is not kept (choose another directory with --cache-dir)", dir.display());
-            None
-        }
-    }
 }
 
 pub(super) fn summary(report: &Report) -> String {

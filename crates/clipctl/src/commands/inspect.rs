@@ -7,15 +7,14 @@ use archive::{Archive, Location, Storage, StreamId};
 use seek::{Codec, Restart};
 use serde_json::{Value, json};
 
-use crate::cli::{Global, InspectArgs};
-use crate::located::Located;
-use crate::opened::runtime;
+use crate::cli::InspectArgs;
+use crate::invocation::{Invocation, runtime};
 use crate::{output, size};
 
-pub(super) fn run(args: &InspectArgs, global: &Global) -> Result<ExitCode> {
-    let located = Located::open(&args.archive, global, None, &runtime()?)?;
+pub(super) fn run(args: &InspectArgs, call: &Invocation) -> Result<ExitCode> {
+    let located = call.located(&args.archive, None, &runtime()?)?;
     let document = describe(&located.archive, &located.name);
-    if global.json {
+    if call.global.json {
         output::json(&document)?;
     } else {
         output::print(&text(&document))?;

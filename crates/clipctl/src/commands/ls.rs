@@ -7,14 +7,13 @@ use anyhow::Result;
 use archive::{Archive, Index, Node, NodeKind};
 use serde_json::{Value, json};
 
-use crate::cli::{Global, LsArgs};
-use crate::located::Located;
-use crate::opened::runtime;
+use crate::cli::LsArgs;
+use crate::invocation::{Invocation, runtime};
 use crate::output;
 use crate::tree_walk::{Step, Walk, resolve};
 
-pub(super) fn run(args: &LsArgs, global: &Global) -> Result<ExitCode> {
-    let archive = Located::open(&args.archive, global, None, &runtime()?)?.archive;
+pub(super) fn run(args: &LsArgs, call: &Invocation) -> Result<ExitCode> {
+    let archive = call.located(&args.archive, None, &runtime()?)?.archive;
     let index = archive.index();
     let path = args.path.as_os_str().as_bytes();
     let node = resolve(index, path)?;
@@ -24,7 +23,7 @@ pub(super) fn run(args: &LsArgs, global: &Global) -> Result<ExitCode> {
     } else {
         rows.push((path.to_vec(), node));
     }
-    if global.json {
+    if call.global.json {
         let rows = rows.iter().map(|(path, node)| document(index, path, node)).collect::<Result<Vec<Value>>>()?;
         output::json(&rows)?;
     } else {

@@ -20,35 +20,49 @@ mod verify;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use node::Settings;
 
 use crate::cli::{Cli, Command};
+use crate::invocation::Invocation;
 use crate::{configured, logging};
 
-/// Runs the command.
-pub(crate) fn run(mut cli: Cli) -> Result<ExitCode> {
-    configured::fill(&mut cli)?;
-    let Cli { command, global } = cli;
-    if let Command::Mount(args) = &command {
-        return mount::run(args, &global);
+/// Runs the command. Those that undo something work whatever is wrong with a file of configuration.
+pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
+    let Cli { mut command, mut global } = cli;
+    match &command {
+        Command::Umount(args) => {
+            logging::init(global.log_level.as_deref(), None)?;
+            return umount::run(args);
+        }
+        Command::Stats(args) => {
+            logging::init(global.log_level.as_deref(), None)?;
+            return stats::run(args, &global);
+        }
+        Command::Completions(args) => return completions::run(args),
+        _ => {}
     }
-    logging::init(global.log_level.as_deref(), None)?;
+    let settings = Settings::gather(global.config.as_deref(), Vec::new())?;
+    configured::fill(&mut command, &mut global, &settings);
+    let call = Invocation { global, settings };
+    // The server of a mount logs elsewhere.
+    if let Command::Mount(args) = &command {
+        return mount::run(args, &call);
+    }
+    logging::init(call.global.log_level.as_deref(), None)?;
     match command {
-        Command::Archive(args) => archive::run(&args, &global),
-        Command::Index(args) => index::run(&args, &global),
-        Command::Umount(args) => umount::run(&args),
-        Command::Inspect(args) => inspect::run(&args, &global),
-        Command::Ls(args) => ls::run(&args, &global),
-        Command::Cat(args) => cat::run(&args, &global),
-        Command::Extract(args) => extract::run(&args, &global),
-        Command::Verify(args) => verify::run(&args, &global),
-        Command::Pull(args) => pull::run(&args, &global),
-        Command::Images => images::list(&global),
-        Command::Rmi(args) => images::remove(&args, &global),
-        Command::Config(command) => config::run(&command, &global),
-        Command::Convert(args) => convert::run(&args, &global),
-        Command::Diff(args) => diff::run(&args, &global),
-        Command::Stats(args) => stats::run(&args, &global),
-        Command::Completions(args) => completions::run(&args),
-        Command::Mount(_) => unreachable!("was handled before logging began: its server logs elsewhere"),
+        Command::Archive(args) => archive::run(&args, &call),
+        Command::Index(args) => index::run(&args, &call),
+        Command::Inspect(args) => inspect::run(&args, &call),
+        Command::Ls(args) => ls::run(&args, &call),
+        Command::Cat(args) => cat::run(&args, &call),
+        Command::Extract(args) => extract::run(&args, &call),
+        Command::Verify(args) => verify::run(&args, &call),
+        Command::Pull(args) => pull::run(&args, &call),
+        Command::Images => images::list(&call),
+        Command::Rmi(args) => images::remove(&args, &call),
+        Command::Config(command) => config::run(&command, &call),
+        Command::Convert(args) => convert::run(&args, &call),
+        Command::Diff(args) => diff::run(&args, &call),
+        Command::Umount(_) | Command::Stats(_) | Command::Completions(_) | Command::Mount(_) => unreachable!("were run above"),
     }
 }

@@ -6,32 +6,33 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use mount::{Mount, MountOptions, Mounted};
+use node::{cache_dir, raise_descriptor_limit};
 use read::ReadOptions;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::{Global, MountArgs};
-use crate::opened::{self, Opened};
+use crate::cli::MountArgs;
+use crate::invocation::{Invocation, runtime};
 use crate::{background, logging};
 
-pub(super) fn run(args: &MountArgs, global: &Global) -> Result<ExitCode> {
+pub(super) fn run(args: &MountArgs, call: &Invocation) -> Result<ExitCode> {
     if !args.foreground {
-        return background::start(args, global);
+        return background::start(args, &call.global);
     }
     if args.background_server {
         background::leave_session();
     }
-    logging::init(global.log_level.as_deref(), args.log.as_deref())?;
-    opened::raise_descriptor_limit();
-    let runtime = opened::runtime()?;
+    logging::init(call.global.log_level.as_deref(), args.log.as_deref())?;
+    raise_descriptor_limit();
+    let runtime = runtime()?;
     let deadline = Duration::from_secs(args.read_timeout);
     let options = ReadOptions { deadline, ..ReadOptions::default() };
-    let opened = Opened::open(&args.archive, global, &args.cache, &args.registry, &runtime, options)?;
+    let opened = call.opened(&args.archive, &args.cache, &args.registry, &runtime, options)?;
     let traffic = Arc::clone(&opened.traffic);
     let options = MountOptions {
         nonempty: args.nonempty,
         suid_and_devices: !args.nosuid,
         read_deadline: deadline,
-        own_files: opened.files.iter().cloned().chain([opened.cache_dir.clone()]).collect(),
+        own_files: opened.files.iter().cloned().chain([cache_dir(args.cache.cache_dir.as_deref())]).collect(),
         traffic: Some(Box::new(move || serde_json::to_value(traffic.snapshot()).unwrap_or_default())),
         ..MountOptions::default()
     };

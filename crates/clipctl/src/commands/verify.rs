@@ -10,9 +10,9 @@ use futures_util::StreamExt;
 use seek::{Decoder, Restart, decode_span};
 use serde::Serialize;
 
-use crate::cli::{Global, VerifyArgs};
-use crate::located::Located;
-use crate::opened::{Blobs, runtime};
+use crate::cli::VerifyArgs;
+use node::Blobs;
+use crate::invocation::{Invocation, runtime};
 use crate::tree_walk::{Step, Walk};
 use crate::{output, size};
 
@@ -30,9 +30,9 @@ struct Verified {
     deep: bool,
 }
 
-pub(super) fn run(args: &VerifyArgs, global: &Global) -> Result<ExitCode> {
+pub(super) fn run(args: &VerifyArgs, call: &Invocation) -> Result<ExitCode> {
     let runtime = runtime()?;
-    let located = Located::open(&args.archive, global, None, &runtime)?;
+    let located = call.located(&args.archive, None, &runtime)?;
     let archive = &located.archive;
     archive.verify_pages()?;
     let mut verified = Verified { deep: args.deep, ..Verified::default() };
@@ -42,13 +42,13 @@ pub(super) fn run(args: &VerifyArgs, global: &Global) -> Result<ExitCode> {
         verified.windows += 1;
     }
     if args.deep {
-        let blobs = Blobs::open(&located, &args.registry)?;
+        let blobs = Blobs::open(&located, &args.registry.registries()?)?;
         for (i, blob) in blobs.blobs.iter().enumerate() {
             let id = StreamId(i as u16);
             runtime.block_on(deep(archive, id, blob, &mut verified)).with_context(|| format!("check {}", blob.name()))?;
         }
     }
-    if global.json {
+    if call.global.json {
         output::json(&verified)?;
     } else {
         let data = format!("{} spans ({}) match their digests", verified.spans, size::human(verified.span_bytes));

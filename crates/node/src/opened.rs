@@ -12,48 +12,48 @@ use archive::{Archive, Location, Storage, Stream};
 use backend::{Blob, Counted, FileBlob, Registry, Repository, Slice, Traffic};
 use cache::Cache;
 use read::{ReadOptions, Reader};
-use tokio::runtime::Runtime;
+use tokio::runtime::Handle;
 
-use crate::cli::{CacheArgs, Global};
-use crate::located::Located;
-use crate::registry_args::RegistryArgs;
-
-/// Bytes of the cache, if nobody says anything.
-const CACHE_BYTES: u64 = 10 << 30;
+use crate::{Located, Registries};
 
 /// An archive with all that is needed to read its files.
-pub(crate) struct Opened {
+pub struct Opened {
+    /// The archive.
     pub archive: Arc<Archive>,
+    /// Reads its files.
     pub reader: Arc<Reader>,
+    /// What passed through the backend for it.
     pub traffic: Arc<Traffic>,
-    pub cache_dir: PathBuf,
     /// Local files that blobs lie in.
     pub files: Vec<PathBuf>,
 }
 
 impl Opened {
-    /// Opens the archive that `name` names. Of its data nothing is fetched yet.
+    /// Makes an archive readable: its blobs are reached through `registries`, and what was read is kept in `cache`. Of its data nothing is fetched yet.
+    /// Fetching runs on `runtime`.
+    ///
+    /// # Errors
+    /// Local files that are not there or not as the archive says; registries as [`Registries::to`].
     pub fn open(
-        name: &Path,
-        global: &Global,
-        cache: &CacheArgs,
-        registry: &RegistryArgs,
-        runtime: &Runtime,
+        located: &Located,
+        registries: &Registries,
+        cache: Option<Arc<Cache>>,
+        runtime: Handle,
         options: ReadOptions,
     ) -> Result<Opened> {
-        let located = Located::open(name, global, cache.cache_dir.as_deref(), runtime)?;
-        let cache_dir = cache_dir(cache.cache_dir.as_deref());
-        let blobs = Blobs::open(&located, registry)?;
-        let archive = located.archive;
-        let store = open_cache(&cache_dir.join("data"), cache.cache_size.unwrap_or(CACHE_BYTES))?;
-        let reader = Reader::new(Arc::clone(&archive), blobs.blobs, store, runtime.handle().clone(), options)?;
-        Ok(Opened { archive, reader: Arc::new(reader), traffic: blobs.traffic, cache_dir, files: blobs.files })
+        let archive = Arc::clone(&located.archive);
+        let blobs = Blobs::open(located, registries)?;
+        let reader = Reader::new(Arc::clone(&archive), blobs.blobs, cache, runtime, options)?;
+        Ok(Opened { archive, reader: Arc::new(reader), traffic: blobs.traffic, files: blobs.files })
     }
 }
 
-/// Opens the cache. Where the system does not let us write there (a read-only or full filesystem) we do without: slow is better than not at all.
+/// Opens the cache in `dir`, of `bytes_max` at most. Where the system does not let us write there (a read-only or full filesystem) we do without: slow is
+/// better than not at all.
+///
+/// # Errors
 /// A cache that is not private, or too small for anything, is a mistake that somebody has to mend.
-fn open_cache(dir: &Path, bytes_max: u64) -> Result<Option<Arc<Cache>>> {
+pub fn open_cache(dir: &Path, bytes_max: u64) -> Result<Option<Arc<Cache>>> {
     match Cache::open(dir, bytes_max) {
         Ok(cache) => Ok(Some(Arc::new(cache))),
         Err(cache::Error::Io { action, path, source }) => {
@@ -65,20 +65,25 @@ fn open_cache(dir: &Path, bytes_max: u64) -> Result<Option<Arc<Cache>>> {
 }
 
 /// The blobs of an archive's streams.
-pub(crate) struct Blobs {
+pub struct Blobs {
     /// By stream.
     pub blobs: Vec<Arc<dyn Blob>>,
+    /// What passes through them.
     pub traffic: Arc<Traffic>,
+    /// Local files that they lie in.
     pub files: Vec<PathBuf>,
 }
 
 impl Blobs {
     /// The header alone decides where the blobs are.
-    pub fn open(located: &Located, args: &RegistryArgs) -> Result<Blobs> {
+    ///
+    /// # Errors
+    /// As [`Opened::open`].
+    pub fn open(located: &Located, registries: &Registries) -> Result<Blobs> {
         let archive = &located.archive;
         let registry = match archive.storage() {
             Storage::Registry { host, repository } => {
-                let way = args.registry(Some(host))?;
+                let way = registries.to(Some(host))?;
                 Some((way, Repository::new(host, repository)?))
             }
             Storage::Files | Storage::Archive => None,
@@ -117,36 +122,5 @@ fn blob(
         },
         (Location::Registry, Some((registry, repository))) => Ok(registry.open(repository, &stream.blob, stream.blob_size)),
         (Location::Registry, None) => anyhow::bail!("{} does not name its registry", archive.path().display()),
-    }
-}
-
-/// The directory of caches: as given by flag or environment, or the system's for root and the user's for others.
-pub(crate) fn cache_dir(given: Option<&Path>) -> PathBuf {
-    if let Some(dir) = given.map(PathBuf::from).or_else(|| std::env::var_os("CLIP_CACHE_DIR").map(PathBuf::from)) {
-        return dir;
-    }
-    if rustix::process::geteuid().is_root() {
-        return "/var/cache/clip".into();
-    }
-    let of = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
-    match of("XDG_CACHE_HOME").or_else(|| of("HOME").map(|home| home.join(".cache"))) {
-        Some(caches) => caches.join("clip"),
-        None => std::env::temp_dir().join(format!("clip-{}", rustix::process::geteuid().as_raw())),
-    }
-}
-
-/// Threads that fetch, and, as needed, threads that decode.
-pub(crate) fn runtime() -> Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("clip").build().context("start the runtime")
-}
-
-/// Lets this process have as many files open as it may: the cache holds two for each stream, and unpacking one for each level of
-/// directories. A refusal is no reason to stop.
-pub(crate) fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(e) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!("the limit of open files stays as it is: {e}");
     }
 }
