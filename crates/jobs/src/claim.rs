@@ -158,11 +158,12 @@ impl Queue {
     }
 }
 
-/// The job to be claimed. With PostgreSQL, those that others are claiming are passed over.
+/// The job to be claimed. With PostgreSQL, those that others are claiming are passed over. The condition is a count, for `NOT EXISTS` would be
+/// planned as a join, of all that waits with all that is at work.
 async fn next(transaction: &mut Transaction, now: i64) -> Result<Option<String>, Error> {
     let statement = format!(
-        "SELECT id FROM clip_jobs AS waiting WHERE state = 'pending' AND not_before <= $1 AND NOT EXISTS \
-             (SELECT 1 FROM clip_jobs AS busy WHERE busy.state = 'building' AND busy.kind = waiting.kind AND busy.key = waiting.key) \
+        "SELECT id FROM clip_jobs AS waiting WHERE state = 'pending' AND not_before <= $1 AND (SELECT count(*) FROM clip_jobs AS busy \
+             WHERE busy.state = 'building' AND busy.kind = waiting.kind AND busy.key = waiting.key) = 0 \
          ORDER BY priority DESC, created, id LIMIT 1{}",
         transaction.dialect().for_update_of_free_rows()
     );

@@ -143,7 +143,7 @@ pub struct Job {
     pub attempts: u32,
     /// How many there may be.
     pub attempts_max: u32,
-    /// It is not claimed before.
+    /// It is not claimed before; 0 until an attempt has failed.
     pub not_before_ms: i64,
     /// When it was submitted.
     pub created_ms: i64,

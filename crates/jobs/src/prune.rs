@@ -5,7 +5,8 @@ use crate::{Error, Queue};
 /// Jobs that go in one transaction: each may have thousands of lines of log.
 const BATCH: i64 = 50;
 
-const FINISHED: &str = "state IN ('success', 'failed', 'cancelled')";
+/// As the index of finished jobs has it: SQLite compares texts.
+pub(crate) const FINISHED: &str = "state IN ('success', 'failed', 'cancelled')";
 
 impl Queue {
     /// Takes away finished jobs that are too old or too many ([`Options::retention`](crate::Options::retention),

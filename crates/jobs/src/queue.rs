@@ -9,9 +9,6 @@ use tokio::sync::watch;
 use crate::database::{Database, Transaction};
 use crate::{Error, Options};
 
-/// A call takes at most this many times [`Options::patience`]: it waits for a connection, and for a few statements that are quick.
-const PATIENCE_PER_CALL: u32 = 3;
-
 /// The queue. Its clones are the same queue.
 ///
 /// Every call ends within [`Options::patience`] times three. A call that is dropped midway leaves nothing half done; one that fails with
@@ -42,7 +39,7 @@ impl Queue {
         Ok(queue)
     }
 
-    /// Ends all connections; calls fail from then on. Claims are neither released nor lost by it.
+    /// Ends all connections; calls fail from then on. Claims are neither released nor lost by it. A file stays locked as long as a clone is left.
     pub async fn close(&self) {
         self.inner.database.close().await;
     }
@@ -63,12 +60,7 @@ impl Queue {
 
     /// Bounds a call in time.
     pub(crate) async fn within<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let limit = PATIENCE_PER_CALL * self.options().patience;
-        // On the heap: the futures of a driver are large, and callers hold several.
-        match tokio::time::timeout(limit, Box::pin(call)).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::Unavailable { database: self.database().name.clone(), detail: format!("no end within {limit:?}") }),
-        }
+        self.database().within(self.options().patience, call).await
     }
 
     /// Makes a transaction true and wakes those who wait for changes.

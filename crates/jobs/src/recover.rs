@@ -92,6 +92,6 @@ async fn select(transaction: &mut Transaction, dead: Dead) -> Result<Vec<Job>, E
         Dead::Expired => format!(" AND lease_until <= {now}"),
         Dead::All => String::new(),
     };
-    let statement = format!("SELECT {JOB} FROM clip_jobs WHERE state = 'building'{and} ORDER BY id LIMIT {BATCH}{lock}");
+    let statement = format!("SELECT {JOB} FROM clip_jobs WHERE state = 'building'{and} ORDER BY kind, key LIMIT {BATCH}{lock}");
     transaction.rows(&statement, &[]).await?.iter().map(rows::job).collect()
 }

@@ -100,7 +100,8 @@ impl Queue {
     /// Counts with the new job in. Who submits has the counter of events until he commits, so nobody else is between counting and committing.
     async fn refuse_if_full(&self, transaction: &mut Transaction) -> Result<(), Error> {
         publish::lock_counter(transaction).await?;
-        let statement = "SELECT count(*) AS jobs FROM clip_jobs WHERE state IN ('pending', 'building')";
+        let statement = "SELECT (SELECT count(*) FROM clip_jobs WHERE state = 'pending') \
+                              + (SELECT count(*) FROM clip_jobs WHERE state = 'building') AS jobs";
         let jobs = transaction.only_row(statement, &[]).await?.int("jobs")?;
         let unfinished_max = self.options().unfinished_max;
         if jobs > i64::from(unfinished_max) { Err(Error::Full { unfinished_max }) } else { Ok(()) }
@@ -113,7 +114,7 @@ async fn insert(transaction: &mut Transaction, new: &NewJob, payload: &str, retr
     let statement = format!(
         "INSERT INTO clip_jobs (id, kind, key, payload, priority, state, attempts, attempts_max, not_before, created, fence, cancel_requested, \
              request_id, log_last, retry_of) \
-         VALUES ($1, $2, $3, $4, $5, 'pending', 0, $6, $7, $7, 0, 0, $8, 0, $9) \
+         VALUES ($1, $2, $3, $4, $5, 'pending', 0, $6, 0, $7, 0, 0, $8, 0, $9) \
          ON CONFLICT (kind, key) WHERE state IN ('pending', 'building') AND cancel_requested = 0 DO NOTHING RETURNING {JOB}"
     );
     let (id, retry_of) = (JobId::fresh().to_string(), retry_of.map(|id| id.to_string()));

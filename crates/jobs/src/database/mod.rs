@@ -14,6 +14,7 @@ mod transaction;
 
 use std::fs::File;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::{PgPool, SqlitePool};
 
@@ -23,6 +24,9 @@ pub use postgres::PostgresUrl;
 pub(crate) use transaction::Transaction;
 
 use crate::{Error, Options, Place};
+
+/// A call takes at most this many times [`Options::patience`]: it waits for a connection, and for a few statements that are quick.
+const PATIENCE_PER_CALL: u32 = 3;
 
 /// What statements differ in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +88,7 @@ impl Database {
             Place::Sqlite(path) => sqlite::open(path, options).await?,
             Place::Postgres(url) => postgres::open(url, options),
         };
-        schema::prepare(&database).await?;
+        database.within(options.patience, schema::prepare(&database)).await?;
         Ok(database)
     }
 
@@ -108,6 +112,16 @@ impl Database {
     /// The rows that one statement returns, which writes, in a transaction of its own.
     pub(crate) async fn write(&self, statement: &str, values: &[Value<'_>]) -> Result<Vec<Row>, Error> {
         self.single(self.writer().await?, statement, values).await
+    }
+
+    /// Bounds a call in time, given how long it may wait for a connection and for each statement.
+    pub(crate) async fn within<T>(&self, patience: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let limit = PATIENCE_PER_CALL * patience;
+        // On the heap: the futures of a driver are large, and callers hold several.
+        match tokio::time::timeout(limit, Box::pin(call)).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Unavailable { database: self.name.clone(), detail: format!("no end within {limit:?}") }),
+        }
     }
 
     /// Waits until all connections are closed; who calls later gets [`Error::Unavailable`].

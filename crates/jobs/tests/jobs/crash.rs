@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::env;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -46,16 +47,17 @@ async fn work_until_killed(bench: &Bench, mut accepted: File, seed: u64) {
             queue.recover().await.unwrap();
         }
         if let Some(claim) = queue.claim(&worker).await.unwrap() {
-            queue.log(&claim, &[(Level::Info, "at work")]).await.unwrap();
-            match queue.finish(&claim, Outcome::Success(Value::from(worker.as_str()))).await {
-                Ok(_) | Err(Error::Lost { .. }) => {}
-                Err(error) => panic!("{error}"),
+            // On a busy machine the lease may run out: that is as good as dying.
+            let logged = queue.log(&claim, &[(Level::Info, "at work")]).await;
+            let finished = queue.finish(&claim, Outcome::Success(Value::from(worker.as_str()))).await;
+            for result in [logged, finished.map(drop)] {
+                assert!(matches!(result, Ok(()) | Err(Error::Lost { .. })), "{result:?}");
             }
         }
     }
 }
 
-fn spawn(place: &str, accepted: &std::path::Path, seed: u64) -> Child {
+fn spawn(place: &str, accepted: &Path, seed: u64) -> Child {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["--exact", "crash::child"]).env(PLACE, place).env(ACCEPTED, accepted).env(SEED, seed.to_string());
     command.stdout(Stdio::null()).spawn().unwrap()
@@ -72,7 +74,11 @@ fn what_was_accepted_is_done_once_however_often_workers_are_killed() {
             // A file is one process's alone.
             let workers = if bench.is_postgres() { 2 } else { 1 };
             let mut victims: Vec<Child> = (0..workers).map(|n| spawn(&place, &accepted, 2 * round + n)).collect();
-            tokio::time::sleep(Duration::from_millis(60 + random.below(150) as u64)).await;
+            // In every other round it may strike while they still open the queue.
+            if round % 2 == 0 {
+                wait_for_growth(&accepted).await;
+            }
+            tokio::time::sleep(Duration::from_millis(random.below(150) as u64)).await;
             for victim in &mut victims {
                 assert_eq!(victim.try_wait().unwrap(), None, "it ended by itself");
                 victim.kill().unwrap();
@@ -82,6 +88,15 @@ fn what_was_accepted_is_done_once_however_often_workers_are_killed() {
         let keys = std::fs::read_to_string(&accepted).unwrap();
         work_off(bench, &keys.lines().collect::<Vec<_>>()).await;
     });
+}
+
+/// Returns when more has been accepted than now.
+async fn wait_for_growth(accepted: &Path) {
+    let length = || std::fs::metadata(accepted).unwrap().len();
+    let before = length();
+    while length() == before {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }
 
 /// Does what is left, and looks whether all is as it must be.
@@ -110,6 +125,6 @@ async fn work_off(bench: &Bench, accepted: &[&str]) {
     let counts = queue.counts().await.unwrap();
     assert!(counts.success >= accepted.len() as u64 && counts.success <= accepted.len() as u64 + 2 * ROUNDS, "{counts:?}");
     assert_eq!((counts.pending, counts.building, counts.failed, counts.cancelled), (0, 0, 0, 0));
-    assert!(accepted.len() > 20, "only {} were accepted: there was nothing to lose", accepted.len());
+    assert!(accepted.len() as u64 >= ROUNDS / 2, "only {} were accepted: there was nothing to lose", accepted.len());
     println!("{} accepted", accepted.len());
 }

@@ -80,7 +80,7 @@ impl Model {
     fn recover(&mut self) -> Recovered {
         let mut recovered = Recovered::default();
         let mut dead: Vec<Modelled> = self.jobs.iter().filter(|job| job.state == State::Building).cloned().collect();
-        dead.sort_by_key(|job| job.id);
+        dead.sort_by(|a, b| a.key.cmp(&b.key));
         for job in dead {
             if job.attempts >= ATTEMPTS_MAX && !job.cancel_requested {
                 self.pass(job.id, State::Failed, Transition::Failed);

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::{Bench, claim, job, on_postgres, server, submit};
 
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A relay before the server, which can be cut, and can hold its breath.
 struct Relay {
@@ -112,8 +112,7 @@ fn a_server_that_goes_and_comes_back_costs_errors_and_nothing_else() {
             let begun = Instant::now();
             assert_unavailable(queue.submit(&job("b")).await);
             assert_unavailable(queue.heartbeat(&held).await);
-            assert_unavailable(queue.counts().await);
-            assert!(begun.elapsed() < 10 * PATIENCE, "{:?}", begun.elapsed());
+            assert!(begun.elapsed() < 8 * PATIENCE, "{:?}", begun.elapsed());
             relay.start().await;
             assert_eq!(queue.heartbeat(&held).await.unwrap(), jobs::Beat::Go);
             submit(&queue, "b").await;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Bench, claim, each, job, submit, told};
 
-const LEASE: Duration = Duration::from_millis(300);
+const LEASE: Duration = Duration::from_millis(600);
 
 fn short_lease(bench: &Bench) -> Options {
     Options { lease: LEASE, ..bench.options() }
@@ -54,11 +54,12 @@ fn a_job_whose_worker_is_silent_is_taken_over() {
 #[test]
 fn a_heart_that_beats_keeps_its_job() {
     each(async |bench| {
-        let queue = Queue::open(short_lease(bench)).await.unwrap();
+        let lease = Duration::from_secs(1);
+        let queue = Queue::open(Options { lease, ..bench.options() }).await.unwrap();
         submit(&queue, "a").await;
         let claim = claim(&queue).await;
-        for _ in 0..8 {
-            tokio::time::sleep(LEASE / 4).await;
+        for _ in 0..9 {
+            tokio::time::sleep(lease / 6).await;
             assert_eq!(queue.heartbeat(&claim).await.unwrap(), Beat::Go);
             assert_eq!(queue.recover().await.unwrap(), Recovered::default());
         }
