@@ -1,5 +1,6 @@
 //! What a driver's error means: the one table from codes of SQLite and PostgreSQL to what can be done.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use sqlx::error::DatabaseError;
@@ -22,6 +23,8 @@ pub(super) fn explain(database: &Arc<str>, error: Fault) -> Error {
         },
         Fault::PoolTimedOut => Error::Unavailable { database: name, detail: "no connection in time".into() },
         Fault::PoolClosed => Error::Unavailable { database: name, detail: "the queue is closed".into() },
+        // Of TLS: a certificate that is not trusted.
+        Fault::Io(error) if error.kind() == ErrorKind::InvalidData => Error::Refused { database: name, detail: format!("TLS: {error}") },
         Fault::Io(error) => Error::Unavailable { database: name, detail: error.to_string() },
         Fault::WorkerCrashed => Error::Unavailable { database: name, detail: "its thread ended".into() },
         Fault::Tls(error) => Error::Refused { database: name, detail: format!("TLS: {error}") },
@@ -60,5 +63,18 @@ fn explain_postgres(database: Arc<str>, error: &dyn DatabaseError) -> Error {
         (_, "28" | "3D" | "3F") => Error::Refused { database, detail }, // password or role, no such database, no such schema
         ("XX001" | "XX002", _) => Error::Damaged { database, detail, remedy: REMEDY_SERVER },
         _ => Error::Defect { database, detail },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn what_may_pass_is_told_from_what_somebody_must_mend() {
+        let explained = |error: io::Error| explain(&"postgres://clip@db:5432/queue".into(), Fault::Io(error));
+        assert!(matches!(explained(ErrorKind::ConnectionReset.into()), Error::Unavailable { .. }));
+        assert!(matches!(explained(io::Error::new(ErrorKind::InvalidData, "UnknownIssuer")), Error::Refused { .. }));
     }
 }

@@ -116,7 +116,7 @@ impl Database {
 
     /// Bounds a call in time, given how long it may wait for a connection and for each statement.
     pub(crate) async fn within<T>(&self, patience: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let limit = PATIENCE_PER_CALL * patience;
+        let limit = patience.saturating_mul(PATIENCE_PER_CALL);
         // On the heap: the futures of a driver are large, and callers hold several.
         match tokio::time::timeout(limit, Box::pin(call)).await {
             Ok(result) => result,
@@ -151,11 +151,10 @@ impl Database {
     }
 
     async fn reader(&self) -> Result<Connection, Error> {
-        let connection = match &self.pools {
-            Pools::Sqlite { read, .. } => read.acquire().await.map(Connection::sqlite),
-            Pools::Postgres(pool) => pool.acquire().await.map(Connection::postgres),
-        };
-        connection.map_err(|error| self.explain(error))
+        match &self.pools {
+            Pools::Sqlite { read, .. } => read.acquire().await.map(Connection::sqlite).map_err(|error| self.explain(error)),
+            Pools::Postgres(_) => self.writer().await,
+        }
     }
 
     fn explain(&self, error: Fault) -> Error {

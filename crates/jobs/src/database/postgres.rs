@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -11,6 +12,9 @@ use crate::{Error, Options};
 
 /// What the names of such databases begin with.
 pub(super) const SCHEME: &str = "postgres://";
+
+/// The server counts in milliseconds and 31 bits; who has more patience than this has no timeout in mind.
+const STATEMENT_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// The parameters that a URL may have; the driver would only log one that it does not know, with its value.
 const PARAMETERS: &str =
@@ -70,8 +74,9 @@ impl fmt::Debug for PostgresUrl {
 
 /// A database that is connected to when it is first asked.
 pub(super) fn open(url: &PostgresUrl, options: &Options) -> Database {
-    let patience_ms = options.patience.as_millis().to_string();
-    let idle_ms = (2 * options.patience).as_millis().to_string();
+    let patience = options.patience.min(STATEMENT_TIMEOUT_MAX);
+    let patience_ms = patience.as_millis().to_string();
+    let idle_ms = (2 * patience).as_millis().to_string();
     let connect = (*url.0).clone().disable_statement_logging().options([
         ("statement_timeout", patience_ms.as_str()),
         // A worker whose machine has gone must not keep its locks: the server finds out by these.

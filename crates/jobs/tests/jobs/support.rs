@@ -74,7 +74,8 @@ pub fn server() -> Option<String> {
 
 /// The same database, with a schema in front of all others.
 pub fn with_schema(url: &str, schema: &str) -> String {
-    format!("{url}?options[search_path]={schema}")
+    let separator = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{separator}options[search_path]={schema}")
 }
 
 impl Bench {
