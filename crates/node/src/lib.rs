@@ -20,5 +20,5 @@ pub use located::{Located, absolute};
 pub use opened::{Blobs, Opened, open_cache};
 pub use places::{CACHE_BYTES, cache_dir, jobs, layer_dir, raise_descriptor_limit};
 pub use pull::{Pull, Pulled};
-pub use registries::{RegistryAccess, Registries};
+pub use registries::{Registries, RegistryAccess};
 pub use settings::Settings;

@@ -11,10 +11,10 @@ use pack::PackOptions;
 use store::{Place, S3Output};
 
 use super::index::{check_output, layer_options, left_out};
-use node::jobs;
-use crate::invocation::Invocation;
 use crate::cli::{ArchiveArgs, PackArgs};
+use crate::invocation::Invocation;
 use crate::{long_work, output, size};
+use node::jobs;
 
 /// What is archived.
 enum Source {

@@ -9,13 +9,13 @@ use image::{Image, ImageName, IndexOptions};
 
 use super::archive::pack_options;
 use super::index::{check_output, layer_options};
-use node::jobs;
 use super::{archive, index};
 use crate::cli::ConvertArgs;
-use node::Located;
-use node::Blobs;
 use crate::invocation::{Invocation, runtime};
 use crate::{long_work, output};
+use node::Blobs;
+use node::Located;
+use node::jobs;
 
 pub(super) fn run(args: &ConvertArgs, call: &Invocation) -> Result<ExitCode> {
     check_output(&args.output, args.force)?;

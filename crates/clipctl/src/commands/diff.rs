@@ -9,9 +9,9 @@ use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use crate::cli::DiffArgs;
-use node::Opened;
 use crate::invocation::{Invocation, runtime};
 use crate::{output, size};
+use node::Opened;
 
 /// Bytes that are compared at a time.
 const READ_BYTES: usize = 1 << 20;

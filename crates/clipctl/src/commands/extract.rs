@@ -17,10 +17,10 @@ use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use crate::cli::ExtractArgs;
-use node::{Opened, raise_descriptor_limit};
 use crate::invocation::{Invocation, runtime};
 use crate::tree_walk::{Step, Walk};
 use crate::{output, size};
+use node::{Opened, raise_descriptor_limit};
 
 /// Bytes read at a time.
 const READ_BYTES: u64 = 1 << 20;

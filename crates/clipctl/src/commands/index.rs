@@ -9,9 +9,9 @@ use backend::Reference;
 use image::{Image, ImageName, IndexOptions, Report};
 
 use crate::cli::{ImageArgs, IndexArgs};
-use node::{cache_dir, jobs, layer_dir};
 use crate::invocation::Invocation;
 use crate::{long_work, output, size};
+use node::{cache_dir, jobs, layer_dir};
 
 /// Spacing of checkpoints if nothing is said (benches/README.md).
 const CHECKPOINT_MIB: f64 = 2.0;

@@ -11,10 +11,10 @@ use seek::{Decoder, Restart, decode_span};
 use serde::Serialize;
 
 use crate::cli::VerifyArgs;
-use node::Blobs;
 use crate::invocation::{Invocation, runtime};
 use crate::tree_walk::{Step, Walk};
 use crate::{output, size};
+use node::Blobs;
 
 /// Compressed bytes of one stream that are held at most: more than that, and a span table is not of this world.
 const HELD_BYTES_MAX: usize = 1 << 30;
