@@ -65,6 +65,8 @@ pub struct Image {
 pub struct Stored {
     /// Its id, 64 digits: derived from what is in it.
     pub id: String,
+    /// The image, as it was named when the archive was made.
+    pub image: String,
     /// Digest of the image's manifest.
     pub manifest: String,
     /// What it is for.

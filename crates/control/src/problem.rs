@@ -115,9 +115,11 @@ impl Code {
 pub struct Problem {
     /// `urn:clip:problem:` and the code.
     #[serde(rename = "type")]
-    pub kind: String,
+    #[schema(value_type = String)]
+    pub kind: Box<str>,
     /// What it is.
-    pub title: String,
+    #[schema(value_type = String)]
+    pub title: Box<str>,
     /// The HTTP status.
     pub status: u16,
     /// What happened in this case, and what to do.
@@ -129,14 +131,15 @@ pub struct Problem {
     pub request_id: Option<String>,
     /// The version of the archive that it is about, if it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub archive_version: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub archive_version: Option<Box<str>>,
 }
 
 impl Problem {
     /// A problem of this code.
     pub fn new(code: Code, detail: impl Into<String>) -> Problem {
         Problem {
-            kind: format!("urn:clip:problem:{}", code.as_str()),
+            kind: format!("urn:clip:problem:{}", code.as_str()).into(),
             title: code.title().into(),
             status: code.status(),
             detail: detail.into(),
@@ -148,7 +151,7 @@ impl Problem {
 
     /// The same, about an archive of this version.
     #[must_use]
-    pub fn of_version(self, version: impl Into<String>) -> Problem {
+    pub fn of_version(self, version: &str) -> Problem {
         Problem { archive_version: Some(version.into()), ..self }
     }
 }

@@ -24,7 +24,7 @@ mod source;
 mod tar;
 
 pub use carry::{ArchiveOptions, ArchiveReport, archive_archive, archive_directory, archive_image};
-pub use error::Error;
+pub use error::{Error, LayerError};
 pub use index::{IndexOptions, LayerReport, Report, index};
 pub use platform::Platform;
 pub use progress::{Progress, Snapshot};

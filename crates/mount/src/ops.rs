@@ -45,6 +45,13 @@ macro_rules! counters {
     };
 }
 
+impl OpsSnapshot {
+    /// Requests of the kernel, of all kinds.
+    pub fn requests(&self) -> u64 {
+        self.lookup + self.getattr + self.readlink + self.readdir + self.xattr + self.lseek + self.statfs + self.read
+    }
+}
+
 counters! {
     /// Names looked up.
     lookup,
