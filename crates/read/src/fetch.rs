@@ -152,10 +152,13 @@ impl Fetcher {
         }
     }
 
-    /// Opens connections before somebody waits for them: asks for a byte of each of the largest streams, if the cache does not have how they begin.
+    /// Opens connections before somebody waits for them: asks for a byte of each of the largest streams. Where the cache has anything of the archive, it was
+    /// started here before and will not wait much: then nothing is asked.
     pub fn warm(&self) {
-        let is_cold = |lane: &Lane| lane.blob.is_far() && lane.blob.size() > 0 && lane.count() > 0 && !lane.has(0);
-        let mut lanes: Vec<_> = self.lanes.iter().filter(|lane| is_cold(lane)).collect();
+        let mut lanes: Vec<_> = self.lanes.iter().filter(|lane| lane.blob.is_far() && lane.blob.size() > 0).collect();
+        if lanes.iter().any(|lane| (0..lane.count()).any(|index| lane.has(index))) {
+            return;
+        }
         lanes.sort_by_key(|lane| std::cmp::Reverse(lane.blob.size()));
         for lane in lanes.into_iter().take(WARM_CONNECTIONS) {
             let blob = Arc::clone(&lane.blob);
