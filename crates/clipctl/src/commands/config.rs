@@ -12,9 +12,9 @@ pub(super) fn run(command: &ConfigCommand, call: &Invocation) -> Result<ExitCode
     match command {
         ConfigCommand::Show => {
             if call.global.json {
-                output::json(&call.settings.effective.json())?
+                output::json(&call.settings.effective.json())?;
             } else {
-                output::print(&call.settings.effective.yaml())?
+                output::print(&call.settings.effective.yaml())?;
             }
         }
     }

@@ -1,0 +1,13 @@
+//! `clipctl worker images`: the worker's own document for programs, where `clipctl images` has the one of a store.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use super::Asked;
+use crate::worker::images::text;
+
+pub(super) fn list(asked: &Asked) -> Result<ExitCode> {
+    let images = asked.worker.images()?;
+    asked.print(&images, || text(&images))
+}
