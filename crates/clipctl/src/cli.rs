@@ -160,9 +160,9 @@ pub(crate) struct PullArgs {
     #[arg(short, long)]
     pub quiet: bool,
     #[command(flatten)]
-    pub from: ImageArgs,
-    #[command(flatten)]
     pub worker: WorkerChoice,
+    #[command(flatten)]
+    pub from: ImageArgs,
 }
 
 /// List the images of the store
@@ -336,11 +336,11 @@ pub(crate) struct MountArgs {
     #[arg(long, hide = true)]
     pub background_server: bool,
     #[command(flatten)]
+    pub worker: WorkerChoice,
+    #[command(flatten)]
     pub cache: CacheArgs,
     #[command(flatten)]
     pub registry: RegistryArgs,
-    #[command(flatten)]
-    pub worker: WorkerChoice,
 }
 
 /// Unmount an archive

@@ -26,7 +26,7 @@ impl Invocation {
         match self.unspoken {
             _ if choice.no_worker => Ok(None),
             Some(given) => {
-                tracing::info!("a worker has no ear for {given}: it is done in this process");
+                tracing::info!("a worker cannot be told of {given}: it is done in this process");
                 Ok(None)
             }
             None => Worker::find(&self.settings.effective.config.worker.socket),

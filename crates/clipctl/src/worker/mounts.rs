@@ -2,11 +2,16 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use control::{Code, Error, Mount, MountRequest, Mounts, segment};
 
 use super::Worker;
 use crate::cli::{MountArgs, UmountArgs};
+
+/// What to do where the worker must not mount.
+const ELSEWHERE: &str = "name a directory below one of worker.mountRoots, add one there, or mount without the worker (--no-worker)";
+/// What to do where programs use the mount.
+const LAZILY: &str = "--lazy unmounts it all the same";
 
 impl Worker {
     /// Has an archive mounted.
@@ -19,7 +24,9 @@ impl Worker {
             nosuid: args.nosuid,
             ..MountRequest::default()
         };
-        let mount = self.wait(self.client.post::<Mount>("/mounts", &request)).map_err(with_advice)?;
+        let mount = self
+            .wait(self.client.post::<Mount>("/mounts", &request))
+            .map_err(|error| advised(error, Code::MountpointNotAllowed, ELSEWHERE))?;
         tracing::info!(mountpoint = mount.mountpoint, id = mount.id, "the worker has mounted it");
         Ok(())
     }
@@ -35,7 +42,10 @@ impl Worker {
             let Mounts { mounts } = self.client.get("/mounts", &[]).await?;
             let Some(mount) = mounts.iter().find(|mount| Path::new(&mount.mountpoint) == mountpoint) else { return Ok(false) };
             let force: &[(&str, &str)] = if args.lazy { &[("force", "true")] } else { &[] };
-            self.client.delete(&format!("/mounts/{}", segment(&mount.id)), force).await.map_err(with_advice)?;
+            self.client
+                .delete(&format!("/mounts/{}", segment(&mount.id)), force)
+                .await
+                .map_err(|error| advised(error, Code::Busy, LAZILY))?;
             Ok(true)
         })
     }
@@ -50,16 +60,12 @@ fn absolute(mountpoint: &Path) -> Result<PathBuf> {
     absolute.map(|path| path.components().collect()).with_context(|| format!("resolve {}", mountpoint.display()))
 }
 
-/// What can be done about it.
-fn with_advice(error: Error) -> anyhow::Error {
-    let advice = match error.problem().map(|problem| problem.code) {
-        Some(Code::MountpointNotAllowed) => {
-            "name a directory below one of worker.mountRoots, add one there, or mount without the worker (--no-worker)"
-        }
-        Some(Code::Busy) => "--lazy unmounts it all the same",
-        _ => return error.into(),
-    };
-    anyhow::anyhow!("{error}; {advice}")
+/// The error, with what can be done about it where it is this one.
+fn advised(error: Error, code: Code, advice: &str) -> anyhow::Error {
+    match error.problem() {
+        Some(problem) if problem.code == code => anyhow!("{error}; {advice}"),
+        _ => error.into(),
+    }
 }
 
 #[cfg(test)]
@@ -78,8 +84,11 @@ mod tests {
 
     #[test]
     fn advice() {
-        let said = |code| with_advice(Error::Problem(Box::new(Problem::new(code, "/x is not below /mnt")))).to_string();
-        assert!(said(Code::MountpointNotAllowed).starts_with("/x is not below /mnt; name a directory below one of worker.mountRoots"));
+        let said = |code| {
+            let error = Error::Problem(Box::new(Problem::new(code, "/x is not below /mnt")));
+            advised(error, Code::MountpointNotAllowed, ELSEWHERE).to_string()
+        };
+        assert_eq!(said(Code::MountpointNotAllowed), format!("/x is not below /mnt; {ELSEWHERE}"));
         assert_eq!(said(Code::NotFound), "/x is not below /mnt");
     }
 }

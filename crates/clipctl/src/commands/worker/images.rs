@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use control::Images;
 
 use super::Asked;
 use crate::worker::images::text;
 
 pub(super) fn list(asked: &Asked) -> Result<ExitCode> {
-    let images = asked.worker.images()?;
-    asked.print(&images, || text(&images))
+    let images = Images { images: asked.worker.images()? };
+    asked.print(&images, || text(&images.images))
 }
