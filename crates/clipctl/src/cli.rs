@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::registry_args::RegistryArgs;
 use crate::size::parse_size;
+use crate::worker_args::{WorkerArgs, WorkerChoice};
 
 /// Start containers from images that are not there yet.
 ///
@@ -43,8 +44,7 @@ pub(crate) enum Command {
     Index(IndexArgs),
     Archive(ArchiveArgs),
     Pull(PullArgs),
-    /// List the images of the store
-    Images,
+    Images(ImagesArgs),
     Rmi(RmiArgs),
     Convert(ConvertArgs),
     Mount(MountArgs),
@@ -56,6 +56,7 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     Diff(DiffArgs),
     Stats(StatsArgs),
+    Worker(WorkerArgs),
     Completions(CompletionsArgs),
     /// Show the configuration
     #[command(subcommand)]
@@ -129,9 +130,13 @@ pub(crate) struct IndexArgs {
 ///
 /// The configuration (imageService.clipVersion, CLIP_VERSION) or --clip-version says which version: v1 carries the image's data, v2 points into its layers in the
 /// registry. If no v2 archive can be made, a v1 archive is made instead, and it is said so. `clipctl mount ID DIR` mounts it.
+///
+/// Where a worker listens, it does the work, as its own configuration says: the command asks for it and follows it, and may be stopped or lose its worker
+/// meanwhile. With flags that only this process can heed (--level, --cache-dir, those of registries and the like) and with --no-worker, this process does it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   clipctl mount $(clipctl pull python:3.12) /mnt/python
+  clipctl pull --no-worker python:3.12
   clipctl pull --clip-version v2 --no-fallback registry.example/app:latest")]
 pub(crate) struct PullArgs {
     /// The image
@@ -155,15 +160,33 @@ pub(crate) struct PullArgs {
     #[arg(short, long)]
     pub quiet: bool,
     #[command(flatten)]
+    pub worker: WorkerChoice,
+    #[command(flatten)]
     pub from: ImageArgs,
 }
 
+/// List the images of the store
+///
+/// Where a worker listens, it is asked: it also knows images that were asked for and are not there yet.
+#[derive(Debug, Args)]
+pub(crate) struct ImagesArgs {
+    #[command(flatten)]
+    pub worker: WorkerChoice,
+}
+
 /// Remove images from the store
+///
+/// Where a worker listens, it is asked.
 #[derive(Debug, Args)]
 pub(crate) struct RmiArgs {
     /// Their ids, or the beginnings of those
     #[arg(required = true, value_name = "ID")]
     pub ids: Vec<String>,
+    /// Also if the worker has them in use
+    #[arg(short, long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub worker: WorkerChoice,
 }
 
 /// What to do with the configuration.
@@ -272,14 +295,21 @@ pub(crate) struct DiffArgs {
     pub registry: RegistryArgs,
 }
 
+/// How long a read may wait for the network if nothing is said.
+pub(crate) const READ_TIMEOUT_SECONDS: u64 = 60;
+
 /// Mount an archive on a directory
 ///
 /// Without --foreground the command returns when the mount is ready, and a server process stays behind until the mount is gone.
 /// The same archive may be mounted many times. Also usable from fstab as type fuse.clip, if clipctl is linked to
 /// /sbin/mount.fuse.clip.
+///
+/// Where a worker listens, it mounts the archive and serves it, also over its own restarts; the directory must be below one of its worker.mountRoots.
+/// With --foreground, with flags that only this process can heed (--log, --read-timeout, those of caches and registries) and with --no-worker, clipctl serves it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   clipctl mount app.clip /mnt/app
+  clipctl mount --no-worker app.clip ./app
   clipctl mount --foreground --log-level debug app.clip /mnt/app
   /etc/fstab:  /var/lib/clip/app.clip  /mnt/app  fuse.clip  cache-size=20G,_netdev  0 0")]
 pub(crate) struct MountArgs {
@@ -300,11 +330,13 @@ pub(crate) struct MountArgs {
     #[arg(long)]
     pub nosuid: bool,
     /// Seconds that a read may wait for the network before it fails
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = READ_TIMEOUT_SECONDS, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub read_timeout: u64,
     /// Given by the process that waits for this one to be ready
     #[arg(long, hide = true)]
     pub background_server: bool,
+    #[command(flatten)]
+    pub worker: WorkerChoice,
     #[command(flatten)]
     pub cache: CacheArgs,
     #[command(flatten)]
@@ -312,6 +344,8 @@ pub(crate) struct MountArgs {
 }
 
 /// Unmount an archive
+///
+/// Where a worker listens and the mount is one of its own, it is asked.
 #[derive(Debug, Args)]
 pub(crate) struct UmountArgs {
     /// Where it is mounted
@@ -319,6 +353,8 @@ pub(crate) struct UmountArgs {
     /// Make it disappear at once, though programs use it; it is gone when they are done
     #[arg(short, long)]
     pub lazy: bool,
+    #[command(flatten)]
+    pub worker: WorkerChoice,
 }
 
 /// Show what an archive is: header, sections, layers, the image's config, totals

@@ -24,6 +24,7 @@ pub(crate) fn fill(command: &mut Command, global: &mut Global, settings: &Settin
             fill_pack(&mut args.pack, config);
         }
         Command::Pull(args) => fill_image(&mut args.from, config),
+        Command::Worker(args) => drop(args.socket.get_or_insert_with(|| config.worker.socket.clone())),
         Command::Mount(args) => fill_reading(&mut args.cache, &mut args.registry, config),
         Command::Diff(args) => fill_reading(&mut args.cache, &mut args.registry, config),
         Command::Cat(args) => fill_reading(&mut args.cache, &mut args.registry, config),

@@ -1,4 +1,4 @@
-//! What every command has: the flags that all of them take, the configuration that holds, and the way from a name to an archive.
+//! What every command has: the flags that all of them take, the configuration that holds, and the ways to an archive and to a worker.
 
 use std::path::Path;
 
@@ -9,14 +9,30 @@ use tokio::runtime::Runtime;
 
 use crate::cli::{CacheArgs, Global};
 use crate::registry_args::RegistryArgs;
+use crate::worker::Worker;
+use crate::worker_args::WorkerChoice;
 
 /// One call of clipctl.
 pub(crate) struct Invocation {
     pub global: Global,
     pub settings: Settings,
+    /// What was given and a worker could not be told of; see [`crate::worker::unspoken`].
+    pub unspoken: Option<&'static str>,
 }
 
 impl Invocation {
+    /// The worker that does what the command is for, if one listens and nothing that was said is against it.
+    pub fn worker(&self, choice: &WorkerChoice) -> Result<Option<Worker>> {
+        match self.unspoken {
+            _ if choice.no_worker => Ok(None),
+            Some(given) => {
+                tracing::info!("a worker cannot be told of {given}: it is done in this process");
+                Ok(None)
+            }
+            None => Worker::find(&self.settings.effective.config.worker.socket),
+        }
+    }
+
     /// Finds the archive that `name` names. What is kept of a far one goes into the directory of caches.
     pub fn located(&self, name: &Path, cache: Option<&Path>, runtime: &Runtime) -> Result<Located> {
         runtime.block_on(Located::open(name, &cache_dir(cache), &self.settings))

@@ -46,7 +46,7 @@ async fn stop<R>(work: impl Future<Output = Result<R>>, progress: &Progress) -> 
 }
 
 /// Returns at SIGINT or SIGTERM.
-async fn signalled() -> Result<()> {
+pub(crate) async fn signalled() -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     tokio::select! {
@@ -56,23 +56,37 @@ async fn signalled() -> Result<()> {
     Ok(())
 }
 
-/// A bar on standard error, if that is a terminal.
+/// A bar that shows what is going on here.
 fn show(progress: &Arc<Progress>, hidden: bool) -> ProgressBar {
+    let bar = bar(hidden);
+    if bar.is_hidden() {
+        return bar;
+    }
+    let (shown, progress) = (bar.clone(), Arc::clone(progress));
+    tokio::spawn(async move {
+        while !shown.is_finished() {
+            let now = progress.snapshot();
+            draw(&shown, now.phase, (now.layers, now.layers_total), (now.bytes, now.bytes_total));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    bar
+}
+
+/// A bar on standard error, if that is a terminal.
+pub(crate) fn bar(hidden: bool) -> ProgressBar {
     if hidden || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(0);
     let template = "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
     bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let (shown, progress) = (bar.clone(), Arc::clone(progress));
-    tokio::spawn(async move {
-        while !shown.is_finished() {
-            let now = progress.snapshot();
-            shown.set_length(now.bytes_total);
-            shown.set_position(now.bytes.min(now.bytes_total));
-            shown.set_message(format!("{} {}/{}", now.phase, now.layers, now.layers_total));
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    });
     bar
+}
+
+/// Shows how far the work is: layers and bytes, so many of so many.
+pub(crate) fn draw(bar: &ProgressBar, phase: &str, layers: (u64, u64), bytes: (u64, u64)) {
+    bar.set_length(bytes.1);
+    bar.set_position(bytes.0.min(bytes.1));
+    bar.set_message(format!("{phase} {}/{}", layers.0, layers.1));
 }

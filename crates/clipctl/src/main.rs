@@ -1,7 +1,8 @@
 //! clipctl: index, mount and look into lazily loaded container images.
 //!
 //! `main` parses, sets up logging, runs one command and turns its outcome into an exit code: 0 done, 1 failed, 2 used wrongly. One
-//! command, one file, one `run` (`commands/`). What several commands share is named by what it is: `invocation` leads to an archive, and the crate `node` wires the way of a read.
+//! command, one file, one `run` (`commands/`). What several commands share is named by what it is: `invocation` leads to an archive, `worker` to
+//! the worker that may do the work instead, and the crate `node` wires the way of a read.
 
 mod background;
 mod cli;
@@ -14,7 +15,11 @@ mod mount_helper;
 mod output;
 mod registry_args;
 mod size;
+mod table;
+mod time;
 mod tree_walk;
+mod worker;
+mod worker_args;
 
 use std::process::ExitCode;
 

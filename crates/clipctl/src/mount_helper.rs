@@ -1,7 +1,8 @@
 //! Being `mount.fuse.clip`: what mount(8) runs for `mount -t fuse.clip ARCHIVE DIR` and for lines of fstab.
 //!
 //! mount(8) calls `/sbin/mount.fuse.clip ARCHIVE DIR [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE]` (mount(8), EXTERNAL HELPERS). If
-//! clipctl is linked to that name, these arguments are turned into those of `clipctl mount`.
+//! clipctl is linked to that name, these arguments are turned into those of `clipctl mount`. No worker is asked: fstab says where mounts are, not
+//! worker.mountRoots, and what it says holds before a worker is there.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -47,7 +48,7 @@ pub(crate) fn arguments(given: impl Iterator<Item = OsString>) -> Result<Vec<OsS
 }
 
 fn translate(given: &[OsString]) -> Result<Vec<OsString>, String> {
-    let mut out: Vec<OsString> = vec!["clipctl".into(), "mount".into()];
+    let mut out: Vec<OsString> = vec!["clipctl".into(), "mount".into(), "--no-worker".into()];
     let mut places = Vec::new();
     let mut words = given.iter();
     while let Some(word) = words.next() {
@@ -100,10 +101,10 @@ mod tests {
     fn what_mount_says_becomes_what_we_say() {
         assert_eq!(check("clipctl ls -l x").unwrap(), "clipctl ls -l x");
         let fstab = check("/sbin/mount.fuse.clip a.clip /mnt -o ro,noauto,_netdev,cache-size=2G,nonempty,x-systemd.automount -n").unwrap();
-        assert_eq!(fstab, "clipctl mount --cache-size=2G --nonempty -- a.clip /mnt");
-        assert_eq!(check("mount.clip a.clip /mnt -t fuse.clip").unwrap(), "clipctl mount -- a.clip /mnt");
+        assert_eq!(fstab, "clipctl mount --no-worker --cache-size=2G --nonempty -- a.clip /mnt");
+        assert_eq!(check("mount.clip a.clip /mnt -t fuse.clip").unwrap(), "clipctl mount --no-worker -- a.clip /mnt");
         // mount(8) says rw where fstab says nothing.
-        assert_eq!(check("mount.fuse.clip a.clip /mnt -o rw,noatime").unwrap(), "clipctl mount -- a.clip /mnt");
+        assert_eq!(check("mount.fuse.clip a.clip /mnt -o rw,noatime").unwrap(), "clipctl mount --no-worker -- a.clip /mnt");
         assert!(check("mount.fuse.clip a.clip /mnt -o rw,bogus").unwrap_err().contains("bogus"));
         assert!(check("mount.fuse.clip a.clip").is_err());
     }

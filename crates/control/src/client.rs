@@ -8,10 +8,14 @@ use reqwest::{Method, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Frame, Frames, PREFIX, Problem};
+use crate::{Frame, Frames, PREFIX, Problem, Version};
 
-/// How long an answer may take to come whole: longer than the worker takes at most.
+/// How long an answer may take to come whole: longer than the worker takes at most. A stream may be silent as long; the worker says something sooner.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// How long the worker may take to say which version it is: it need not ask anybody for that.
+const PROBE_PATIENCE: Duration = Duration::from_secs(10);
+/// What a worker calls itself.
+const NAME: &str = "clip-worker";
 /// Largest answer, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
@@ -60,11 +64,21 @@ impl Client {
     /// [`Error::Unreachable`] where no client can be set up.
     pub fn new(socket: &Path) -> Result<Client, Error> {
         let socket = socket.to_owned();
-        let built = reqwest::Client::builder().unix_socket(socket.clone()).no_proxy().build();
+        let built = reqwest::Client::builder().unix_socket(socket.clone()).no_proxy().read_timeout(PATIENCE).build();
         match built {
             Ok(http) => Ok(Client { http, socket }),
             Err(source) => Err(Error::Unreachable { socket, source }),
         }
+    }
+
+    /// Which worker answers. Where none does, this fails soon: it is the first thing to ask.
+    ///
+    /// # Errors
+    /// As the variants of [`Error`] say.
+    pub async fn version(&self) -> Result<Version, Error> {
+        let request = self.http.get(url("/version")).timeout(PROBE_PATIENCE);
+        let version: Version = self.read(self.send(request).await?).await?;
+        if version.name == NAME { Ok(version) } else { Err(self.odd(&format!("it calls itself '{}'", version.name))) }
     }
 
     /// GET.
@@ -156,7 +170,27 @@ impl Client {
     }
 }
 
+/// A name as one segment of a path: whatever somebody takes for an id, it stays one.
+pub fn segment(name: &str) -> String {
+    let escaped = |byte: u8| match byte {
+        b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'_' => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    name.bytes().map(escaped).collect()
+}
+
 /// The host has no meaning on a unix socket.
 fn url(path: &str) -> String {
     format!("http://worker{PREFIX}{path}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments() {
+        assert_eq!(segment("0a-Z_9"), "0a-Z_9");
+        assert_eq!(segment("a/b?c#ä"), "a%2Fb%3Fc%23%C3%A4");
+    }
 }

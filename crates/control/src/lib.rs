@@ -21,7 +21,7 @@ mod service;
 mod stream;
 
 pub use cache::{CacheStream, CacheUsage, Freed, PinRequest, PruneRequest};
-pub use client::{Client, Error};
+pub use client::{Client, Error, segment};
 pub use events::Event;
 pub use images::{Accepted, Image, Images, PullRequest, Stored};
 pub use jobs::{Job, JobCounts, JobError, Jobs, Log, LogLine, Progress, State};

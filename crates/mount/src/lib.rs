@@ -42,7 +42,7 @@ pub use clean_up::{Remains, clean_up};
 pub use control::stats;
 pub use error::Error;
 pub use handover::Handover;
-pub use mountinfo::{MountEntry, list};
+pub use mountinfo::{MountEntry, find, list};
 pub use ops::OpsSnapshot;
 pub use session::{Mount, MountOptions, Mounted, TrafficSource};
 pub use umount::unmount;

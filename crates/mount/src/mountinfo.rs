@@ -56,7 +56,10 @@ pub(crate) fn table() -> Result<Vec<MountEntry>, Error> {
 }
 
 /// The mount that lies on top at exactly `path` (relative paths and symbolic links are followed, without touching a mount at its end).
-pub(crate) fn find(path: &Path) -> Result<Option<MountEntry>, Error> {
+///
+/// # Errors
+/// A table that cannot be read; a path that does not answer.
+pub fn find(path: &Path) -> Result<Option<MountEntry>, Error> {
     let table = table()?;
     let absolute = std::path::absolute(path).map_err(|source| Error::MountpointUnreadable { path: path.to_owned(), source })?;
     // Collecting the components drops a trailing slash, which the table does not have.

@@ -3,16 +3,22 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use store::ImageId;
+use store::{ImageId, Store};
 
-use crate::cli::RmiArgs;
+use crate::cli::{ImagesArgs, RmiArgs};
 use crate::invocation::{Invocation, runtime};
+use crate::worker;
 use crate::{output, size};
 
 /// Digits of an id that people are shown: enough to name it.
 const SHOWN_DIGITS: usize = 12;
 
-pub(super) fn list(call: &Invocation) -> Result<ExitCode> {
+pub(super) fn list(args: &ImagesArgs, call: &Invocation) -> Result<ExitCode> {
+    if let Some(worker) = call.worker(&args.worker)? {
+        let images = worker.images()?;
+        output::report(&worker::images::document(&images), call.global.json, false, || worker::images::text(&images))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let records = runtime()?.block_on(async { anyhow::Ok(call.settings.store().await?.list().await?) })?;
     if call.global.json {
         output::json(&records)?;
@@ -36,29 +42,37 @@ pub(super) fn list(call: &Invocation) -> Result<ExitCode> {
 
 /// Removes what it can, and fails at the end if there was something that it could not.
 pub(super) fn remove(args: &RmiArgs, call: &Invocation) -> Result<ExitCode> {
-    runtime()?.block_on(async {
-        let store = call.settings.store().await?;
-        let mut failed = false;
-        for given in &args.ids {
-            let removed = async {
-                // By all of its id also what has no record, or a damaged one.
-                let id = match given.parse::<ImageId>() {
-                    Ok(id) => id,
-                    Err(_) => store.resolve(given).await?.image_id()?,
-                };
-                if !store.remove(&id).await? {
-                    return Err(store::Error::NoSuchImage { id: given.clone() }.into());
-                }
-                anyhow::Ok(id)
-            };
-            match removed.await {
-                Ok(id) => output::print(&format!("{id}\n"))?,
-                Err(error) => {
-                    eprintln!("clipctl: {}", output::printable(&format!("{error:#}")));
-                    failed = true;
-                }
+    if let Some(worker) = call.worker(&args.worker)? {
+        return each(&args.ids, |given| worker.remove(given, args.force));
+    }
+    let runtime = runtime()?;
+    let store = runtime.block_on(call.settings.store())?;
+    each(&args.ids, |given| runtime.block_on(removed(&store, given)))
+}
+
+/// Removes an image from the store; returns its id.
+async fn removed(store: &Store, given: &str) -> Result<String> {
+    // By all of its id also what has no record, or a damaged one.
+    let id = match given.parse::<ImageId>() {
+        Ok(id) => id,
+        Err(_) => store.resolve(given).await?.image_id()?,
+    };
+    if !store.remove(&id).await? {
+        return Err(store::Error::NoSuchImage { id: given.into() }.into());
+    }
+    Ok(id.to_string())
+}
+
+fn each(ids: &[String], remove: impl Fn(&str) -> Result<String>) -> Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    for given in ids {
+        match remove(given) {
+            Ok(id) => output::print(&format!("{id}\n"))?,
+            Err(error) => {
+                eprintln!("clipctl: {}", output::printable(&format!("{error:#}")));
+                code = ExitCode::FAILURE;
             }
         }
-        Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-    })
+    }
+    Ok(code)
 }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::cli::LsArgs;
 use crate::invocation::{Invocation, runtime};
-use crate::output;
 use crate::tree_walk::{Step, Walk, resolve};
+use crate::{output, time};
 
 pub(super) fn run(args: &LsArgs, call: &Invocation) -> Result<ExitCode> {
     let archive = call.located(&args.archive, None, &runtime()?)?.archive;
@@ -112,23 +112,9 @@ fn long(index: &Index, path: &[u8], node: &Node) -> Result<String> {
         node.uid,
         node.gid,
         size,
-        time(node.mtime),
+        time::utc(node.mtime),
         output::name(path),
     ))
-}
-
-/// `2023-11-14T22:13:20Z`: civil time from days since 1970 (proleptic Gregorian calendar, 400 years of 146,097 days).
-fn time(seconds: i64) -> String {
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let z = days + 719_468; // days since 0000-03-01
-    let (era, day_of_era) = (z.div_euclid(146_097), z.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153; // from March
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
 }
 
 fn document(index: &Index, path: &[u8], node: &Node) -> Result<Value> {
@@ -163,12 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_and_modes() {
-        assert_eq!(time(0), "1970-01-01T00:00:00Z");
-        assert_eq!(time(1_700_000_000), "2023-11-14T22:13:20Z");
-        assert_eq!(time(951_782_399), "2000-02-28T23:59:59Z");
-        assert_eq!(time(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(time(-1), "1969-12-31T23:59:59Z");
+    fn modes() {
         assert_eq!(
             (permissions(0o4755), permissions(0o1666), permissions(0o2070)),
             ("rwsr-xr-x".into(), "rw-rw-rwT".into(), "---rws---".into())

@@ -16,6 +16,7 @@ mod pull;
 mod stats;
 mod umount;
 mod verify;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -24,7 +25,7 @@ use node::Settings;
 
 use crate::cli::{Cli, Command};
 use crate::invocation::Invocation;
-use crate::{configured, logging};
+use crate::{configured, logging, worker as workers};
 
 /// Runs the command. Those that undo something work whatever is wrong with a file of configuration.
 pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
@@ -32,7 +33,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     match &command {
         Command::Umount(args) => {
             logging::init(global.log_level.as_deref(), None)?;
-            return umount::run(args);
+            return umount::run(args, &global);
         }
         Command::Stats(args) => {
             logging::init(global.log_level.as_deref(), None)?;
@@ -41,9 +42,10 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Completions(args) => return completions::run(args),
         _ => {}
     }
+    let unspoken = workers::unspoken(&command);
     let settings = Settings::gather(global.config.as_deref(), Vec::new())?;
     configured::fill(&mut command, &mut global, &settings);
-    let call = Invocation { global, settings };
+    let call = Invocation { global, settings, unspoken };
     // The server of a mount logs elsewhere.
     if let Command::Mount(args) = &command {
         return mount::run(args, &call);
@@ -58,8 +60,9 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Extract(args) => extract::run(&args, &call),
         Command::Verify(args) => verify::run(&args, &call),
         Command::Pull(args) => pull::run(&args, &call),
-        Command::Images => images::list(&call),
+        Command::Images(args) => images::list(&args, &call),
         Command::Rmi(args) => images::remove(&args, &call),
+        Command::Worker(args) => worker::run(&args, &call.global),
         Command::Config(command) => config::run(&command, &call),
         Command::Convert(args) => convert::run(&args, &call),
         Command::Diff(args) => diff::run(&args, &call),

@@ -16,6 +16,11 @@ use crate::{background, logging};
 
 pub(super) fn run(args: &MountArgs, call: &Invocation) -> Result<ExitCode> {
     if !args.foreground {
+        logging::init(call.global.log_level.as_deref(), None)?;
+        if let Some(worker) = call.worker(&args.worker)? {
+            worker.mount(args)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         return background::start(args, &call.global);
     }
     if args.background_server {

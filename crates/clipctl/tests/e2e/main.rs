@@ -28,5 +28,7 @@ mod registries;
 mod s3_server;
 mod service;
 mod snapshots;
+mod stand_in;
 mod store;
 mod support;
+mod worker_faults;

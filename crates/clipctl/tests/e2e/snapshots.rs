@@ -69,10 +69,17 @@ fn diff(path: &Path, text: &str) -> String {
 
 /// Nothing of the machine's settings shows.
 fn bare(mut command: Command) -> Command {
-    for name in ["CLIP_CACHE_DIR", "CLIP_CACHE_SIZE", "CLIP_LOG", "CLIP_CA_FILE", "CLIP_PLAIN_HTTP", "COLUMNS"] {
+    for name in ["CLIP_CACHE_DIR", "CLIP_CACHE_SIZE", "CLIP_LOG", "CLIP_CA_FILE", "CLIP_PLAIN_HTTP", "CLIP_NO_WORKER", "COLUMNS"] {
         command.env_remove(name);
     }
     command
+}
+
+/// The commands that a help lists.
+fn subcommands(help: &str) -> Vec<&str> {
+    let listed = help.split("Commands:\n").nth(1).unwrap_or_default().lines().take_while(|line| !line.is_empty());
+    let names = listed.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    names.filter(|name| !name.is_empty() && *name != "help").collect()
 }
 
 #[test]
@@ -84,13 +91,15 @@ fn the_help_of_every_command() {
         String::from_utf8(output.stdout).unwrap()
     };
     let all = help(&["--help"]);
-    let listed = all.split("Commands:\n").nth(1).unwrap().lines().take_while(|line| !line.is_empty());
-    let commands: Vec<&str> =
-        listed.filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).filter(|name| !name.is_empty()).collect();
-    assert!(commands.len() > 10 && commands.contains(&"index") && commands.contains(&"completions"), "{commands:?}");
+    let commands = subcommands(&all);
+    assert!(commands.len() > 10 && commands.contains(&"index") && commands.contains(&"worker"), "{commands:?}");
     snapshots.check("clipctl", &all);
-    for command in commands.into_iter().filter(|name| *name != "help") {
-        snapshots.check(command, &help(&[command, "--help"]));
+    for command in commands {
+        let text = help(&[command, "--help"]);
+        snapshots.check(command, &text);
+        for below in subcommands(&text) {
+            snapshots.check(&format!("{command}-{below}"), &help(&[command, below, "--help"]));
+        }
     }
     snapshots.finish();
 }

@@ -51,10 +51,11 @@ impl Bench {
         self.dir.path().join(name)
     }
 
-    /// clipctl with this bench's cache, killed after [`COMMAND_SECONDS`].
+    /// clipctl with this bench's cache and worker (none, unless a test starts one at `worker.sock`), killed after [`COMMAND_SECONDS`].
     pub fn clipctl<I: IntoIterator<Item = A>, A: AsRef<OsStr>>(&self, arguments: I) -> Command {
         let mut command = bounded(env!("CARGO_BIN_EXE_clipctl"));
         command.args(arguments).env("CLIP_CACHE_DIR", self.path("cache"));
+        command.env("CLIP_WORKER__SOCKET", self.path("worker.sock")).env_remove("CLIP_NO_WORKER");
         command
     }
 
