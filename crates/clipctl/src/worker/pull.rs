@@ -108,7 +108,7 @@ fn pulled(image: Image, job: &Job) -> Result<Pulled> {
     Ok(Pulled {
         record: Record {
             id: archive.id,
-            image: image.image,
+            image: archive.image,
             manifest: archive.manifest,
             platform: archive.platform,
             version: archive.version,
@@ -167,6 +167,7 @@ mod tests {
     #[test]
     fn what_was_there_before_is_cached() {
         let stored = |created| Stored {
+            image: "x".into(),
             id: "a".into(),
             manifest: "sha256:x".into(),
             platform: "linux/amd64".into(),
