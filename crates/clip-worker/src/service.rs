@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::api::{self, Listeners};
 use crate::worker::{Current, Worker};
-use crate::{logs, mounts, tell, webhook, work};
+use crate::{logs, memory, mounts, tell, webhook, work};
 
 /// How often a database is tried again that is away at the start.
 const QUEUE_PAUSE: Duration = Duration::from_secs(1);
@@ -28,6 +28,7 @@ pub(crate) fn run(file: Option<PathBuf>) -> Result<ExitCode> {
     let received = keep::received().context("take over descriptors")?;
     let settings = Settings::gather(file.as_deref(), Vec::new())?;
     let level = logs::init(&settings.effective.config)?;
+    memory::map_large_blocks();
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("clip").build().context("start the runtime")?;
     runtime.block_on(async {

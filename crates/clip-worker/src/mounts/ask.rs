@@ -41,26 +41,28 @@ pub(crate) async fn mount(worker: &Arc<Worker>, request: MountRequest, request_i
 
 async fn wanted(worker: &Worker, request: &MountRequest) -> Result<Wanted, Problem> {
     match (&request.archive, &request.image) {
-        (Some(archive), None) => Ok(Wanted { place: place(worker, archive).await?, image: None }),
-        (None, Some(image)) => {
-            let stored = images::archive(worker, image).await?;
-            Ok(Wanted { place: images::place(worker, &stored.id).await?, image: Some(stored.image) })
-        }
+        (Some(archive), None) => named(worker, archive).await,
+        (None, Some(image)) => stored(worker, image).await,
         _ => Err(Problem::new(Code::InvalidRequest, "either archive or image is needed, and not both")),
     }
 }
 
-/// Where an archive is that is named by a path, a URL, or the id of an image.
-async fn place(worker: &Worker, archive: &str) -> Result<Place, Problem> {
-    let unusable = |error: store::Error| Problem::new(Code::InvalidRequest, format!("archive: {error}"));
+/// An archive that is named by a path, a URL, or the id of an image.
+async fn named(worker: &Worker, archive: &str) -> Result<Wanted, Problem> {
     if archive.starts_with("s3://") {
-        return archive.parse().map_err(unusable);
+        let place = archive.parse().map_err(|error: store::Error| Problem::new(Code::InvalidRequest, format!("archive: {error}")))?;
+        return Ok(Wanted { place, image: None });
     }
     if archive.starts_with('/') {
-        return Ok(Place::File(archive.into()));
+        return Ok(Wanted { place: Place::File(archive.into()), image: None });
     }
-    let stored = images::archive(worker, archive).await?;
-    images::place(worker, &stored.id).await
+    stored(worker, archive).await
+}
+
+/// The archive of an image, by its id.
+async fn stored(worker: &Worker, image: &str) -> Result<Wanted, Problem> {
+    let stored = images::archive(worker, image).await?;
+    Ok(Wanted { place: images::place(worker, &stored.id).await?, image: Some(stored.image) })
 }
 
 async fn make(worker: &Arc<Worker>, request: &MountRequest, wanted: Wanted, request_id: String) -> Result<(Mount, bool), Problem> {
