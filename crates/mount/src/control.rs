@@ -10,7 +10,7 @@ use std::net::Shutdown;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -31,9 +31,18 @@ pub(crate) struct Server {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Held while a socket is made. Whoever looks for dead ones could otherwise take one away that another mount of this process has just made in a dead one's place.
+static MAKING: Mutex<()> = Mutex::new(());
+
 impl Server {
+    /// Answers for the mount with that device number.
+    pub(crate) fn open(minor: u32, document: impl Fn() -> serde_json::Value + Send + 'static) -> Result<Server, Error> {
+        let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+        Server::start(server_path(minor)?, document)
+    }
+
     /// Answers at `path` with what `document` says at that moment. A socket that lies there from a mount that has died is replaced.
-    pub(crate) fn start(path: PathBuf, document: impl Fn() -> serde_json::Value + Send + 'static) -> Result<Server, Error> {
+    fn start(path: PathBuf, document: impl Fn() -> serde_json::Value + Send + 'static) -> Result<Server, Error> {
         let listener = Arc::new(listen(&path).map_err(|source| Error::Control { path: path.clone(), source })?);
         let accepting = listener.clone();
         let thread = thread::Builder::new()
@@ -65,7 +74,7 @@ pub fn stats(mountpoint: &Path) -> Result<serde_json::Value, Error> {
 }
 
 /// Where this process makes the socket of its mount with that device number. The directory is made, its owner checked, and dead sockets removed.
-pub(crate) fn server_path(minor: u32) -> Result<PathBuf, Error> {
+fn server_path(minor: u32) -> Result<PathBuf, Error> {
     let uid = rustix::process::geteuid().as_raw();
     let directory = own_directory(uid);
     prepare_directory(&directory, uid)?;

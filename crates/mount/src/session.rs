@@ -271,7 +271,7 @@ impl Mounted {
     /// A mount without its socket works, only nobody can ask it.
     fn open_control(&mut self, archive: Arc<Archive>, traffic: Option<TrafficSource>) {
         let document = document(archive, self.reader.clone(), self.ops.clone(), self.entry.mountpoint.clone(), traffic);
-        match control::server_path(self.entry.minor).and_then(|path| control::Server::start(path, document)) {
+        match control::Server::open(self.entry.minor, document) {
             Ok(server) => self.control = Some(server),
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "no control socket: stats of this mount cannot be asked");
