@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use crate::error::LayerError;
 use crate::layer::{LayerFile, LayerStore, Summary, scan};
@@ -82,10 +83,12 @@ pub(crate) async fn scan_all(
             progress: Arc::clone(progress),
         };
         let permits = Arc::clone(&permits);
-        tasks.spawn(async move {
+        let work = async move {
             let _permit = permits.acquire_owned().await;
             (i, job.run().await)
-        });
+        };
+        // Of the job that wants it, down to the fetch: what is logged there is of that job.
+        tasks.spawn(work.in_current_span());
     }
     let mut scanned: HashMap<usize, Done> = HashMap::new();
     while let Some(done) = tasks.join_next().await {
@@ -141,7 +144,7 @@ impl Job {
         let (sender, mut receiver) = mpsc::channel(BODY_QUEUE);
         let blob = Arc::clone(&self.blob);
         let mut fetching = JoinSet::new(); // which ends the fetch when it is dropped
-        fetching.spawn(async move { fetch(&*blob, 0, &sender).await });
+        fetching.spawn(async move { fetch(&*blob, 0, &sender).await }.in_current_span());
         let work = move || {
             let result = self.take_in(known, &mut || receiver.blocking_recv());
             receiver.close();
