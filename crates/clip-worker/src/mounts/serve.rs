@@ -93,14 +93,7 @@ pub(super) fn release(worker: &Worker, record: &Record) {
 
 /// Tells what happened to a mount. It has happened, whether or not that can be written down.
 pub(super) async fn publish(worker: &Worker, name: &str, record: &Record) {
-    let event = tell::of_mount(name, record, (now_ms() - record.created_ms).max(0));
-    let published = match worker.queue() {
-        Ok(queue) => queue.publish(&event).await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = published {
-        tracing::warn!(%error, name, "event is not written down");
-    }
+    tell::publish(worker, tell::of_mount(name, record, (now_ms() - record.created_ms).max(0))).await;
 }
 
 pub(super) fn now_ms() -> i64 {
