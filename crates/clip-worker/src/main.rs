@@ -10,6 +10,7 @@
 //! | `mounts/` | the mount table, and how it outlives the worker |
 //! | `tell`, `webhook` | what happened, for those who follow |
 //! | `api/` | the HTTP API |
+//! | `memory` | how large blocks are allocated |
 //! | `logs` | where logs go, and how much of them |
 
 #![allow(unused_qualifications, reason = "utoipa's macros write them")]
@@ -19,6 +20,7 @@ mod cli;
 mod failure;
 mod images;
 mod logs;
+mod memory;
 mod mounts;
 mod pulls;
 mod service;
@@ -32,6 +34,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    memory::keep_large_blocks_apart();
     let cli = cli::Cli::parse();
     match cli::run(&cli) {
         Ok(code) => code,
