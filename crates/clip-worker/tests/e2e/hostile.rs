@@ -1,7 +1,7 @@
 //! Whatever comes in over the API: an answer that says what is wrong, with the request's id, and a worker that goes on.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -266,7 +266,11 @@ fn slow_clients_and_many_of_them_hold_up_nobody() {
         begun.elapsed()
     );
     assert!(begun.elapsed() > Duration::from_secs(5), "nobody was thrown out at once");
-    drop(idle);
+    // Who says nothing at all does not keep his place either.
+    for mut silent in idle {
+        silent.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        assert!(http::read(&mut silent).map_or_else(|error| error.kind() == ErrorKind::UnexpectedEof, |answer| answer.status == 408));
+    }
     // What is no HTTP at all.
     for bytes in [b"\x16\x03\x01\x02\x00\x01\x00\x01".as_slice(), b"\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", &[b'a'; 100_000]]
     {

@@ -105,7 +105,7 @@ pub struct Stream {
 pub fn follow(socket: &Path, path: &str, last: Option<u64>) -> Stream {
     let mut stream = UnixStream::connect(socket).unwrap();
     let last = last.map(|last| format!("last-event-id: {last}\r\n")).unwrap_or_default();
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: worker\r\naccept: text/event-stream\r\n{last}\r\n").unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: worker\r\naccept: text/event-stream\r\nconnection: close\r\n{last}\r\n").unwrap();
     let mut lines = BufReader::new(stream);
     let mut line = String::new();
     lines.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
