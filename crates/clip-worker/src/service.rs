@@ -75,6 +75,7 @@ async fn live(worker: Arc<Worker>, mut received: Vec<Received>) -> Result<()> {
 
 fn begin_work(worker: &Arc<Worker>, queue: Queue, tasks: &mut JoinSet<()>) {
     worker.set_queue(queue.clone());
+    tasks.spawn(tell::catch_up(Arc::clone(worker), queue.clone()));
     tasks.spawn(work::run(Arc::clone(worker), queue.clone()));
     tasks.spawn(work::tidy(Arc::clone(worker), queue.clone()));
     tasks.spawn(webhook::run(Arc::clone(worker), queue));

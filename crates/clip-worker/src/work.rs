@@ -124,7 +124,10 @@ impl Work<'_> {
         let (mut beat, mut meter) = (tokio::time::interval(BEAT), Meter::default());
         loop {
             let end = tokio::select! {
-                done = &mut work => return End::Done(done),
+                done = &mut work => {
+                    self.show(&progress, &mut meter).await;
+                    return End::Done(done);
+                }
                 () = self.worker.stopping() => End::GivenBack,
                 _ = beat.tick() => match self.keep_alive(&progress, &mut meter).await {
                     Beat::Go => continue,
@@ -147,11 +150,16 @@ impl Work<'_> {
         if let Some(phase) = meter.new_phase(progress) {
             self.say(Level::Info, phase).await;
         }
+        self.show(progress, meter).await;
+        beat
+    }
+
+    /// Writes down how far the work is.
+    async fn show(&self, progress: &Progress, meter: &mut Meter) {
         if let Ok(shown) = serde_json::to_value(meter.shown(progress)) {
-            // The next one comes in a second.
+            // The next one comes in a second, and the last one is of no weight.
             let _ = self.queue.progress(self.claim, &shown).await;
         }
-        beat
     }
 
     /// Writes down how it ended.

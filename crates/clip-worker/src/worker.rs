@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::logs::Level;
 use crate::mounts::Table;
+use crate::tell::Untold;
 
 /// The worker.
 pub(crate) struct Worker {
@@ -30,6 +31,8 @@ pub(crate) struct Worker {
     pub mounts: Table,
     pub keeper: Keeper,
     pub level: Level,
+    /// What could not be written down yet.
+    pub untold: Untold,
     pub started: Instant,
     phase: watch::Sender<Phase>,
     /// Requests by what came of them, for /metrics.
@@ -93,6 +96,7 @@ impl Worker {
             mounts,
             keeper,
             level,
+            untold: Untold::default(),
             started: Instant::now(),
             phase: watch::Sender::new(Phase::Running),
             answers: Mutex::default(),

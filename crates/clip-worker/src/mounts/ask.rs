@@ -133,7 +133,14 @@ async fn bring_up(worker: &Arc<Worker>, mut record: Record, place: &Place) -> Re
 
 fn unusable(record: &Record, error: &anyhow::Error) -> Problem {
     let (_, is_transient) = failure::kind(error);
-    let code = if is_transient && !error.is::<std::io::Error>() { Code::Unavailable } else { Code::ArchiveUnusable };
+    // A file that is not there does not come by waiting.
+    let is_missing = |cause: &(dyn std::error::Error + 'static)| {
+        use std::io::ErrorKind::{IsADirectory, NotADirectory, NotFound, PermissionDenied};
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|io| matches!(io.kind(), NotFound | PermissionDenied | IsADirectory | NotADirectory))
+    };
+    let code = if is_transient && !error.chain().any(is_missing) { Code::Unavailable } else { Code::ArchiveUnusable };
     Problem::new(code, format!("archive {}: {}", record.archive, explain(error)))
 }
 

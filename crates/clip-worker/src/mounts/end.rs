@@ -29,6 +29,7 @@ pub(crate) async fn unmount(worker: &Arc<Worker>, id: &str, force: bool) -> Resu
     match done.unwrap_or_else(|_| Err(mount::Error::NotMounted { path: record.mountpoint.clone() })) {
         // Somebody else has unmounted it: that is what was wanted.
         Ok(()) | Err(mount::Error::NotMounted { .. }) => {
+            serve::remove_directory(worker, id);
             // One that somebody still uses is served to its end, and forgotten then.
             let Some(served) = served else { return Ok(()) };
             if tokio::time::timeout(ENDS_SOON, served.mounted.ended()).await.is_ok() {

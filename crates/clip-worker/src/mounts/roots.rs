@@ -28,7 +28,12 @@ pub(crate) fn fit(asked: &str, roots: &[PathBuf]) -> Result<Fit, Problem> {
     // The path as a whole, if it is there: its last part may be a link, too.
     let canonical = match fs::canonicalize(path) {
         Ok(canonical) => canonical,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => nearest(parent).map_err(unfit)?.join(name),
+        // Nothing is made before it is known where: whoever asks must not have directories made outside of the roots.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match canonical_parent(parent, roots) {
+            Ok(parent) => parent.join(name),
+            Err(error) if roots.iter().any(|root| parent.starts_with(root)) => return Err(unfit(error)),
+            Err(_) => return Err(not_allowed(asked, roots)),
+        },
         Err(error) => return Err(unfit(error)),
     };
     if canonical.to_str().is_none() || !roots.iter().any(|root| is_below(&canonical, root)) {
@@ -42,8 +47,11 @@ pub(crate) fn fit(asked: &str, roots: &[PathBuf]) -> Result<Fit, Problem> {
 }
 
 /// The canonical path of a mountpoint's parent. A root that is not there yet is made: it is configured, so it is wanted.
-fn nearest(parent: &Path) -> io::Result<PathBuf> {
-    fs::create_dir_all(parent).and_then(|()| fs::canonicalize(parent))
+fn canonical_parent(parent: &Path, roots: &[PathBuf]) -> io::Result<PathBuf> {
+    if roots.iter().any(|root| root == parent) {
+        fs::create_dir_all(parent)?;
+    }
+    fs::canonicalize(parent)
 }
 
 /// Below, and not the root itself, which others need.
@@ -100,7 +108,10 @@ mod tests {
                 "{path:?}"
             );
         }
-        assert!(!outside.join("new").exists());
+        assert_eq!(code(&outside.join("deep/er")), Err(Code::MountpointNotAllowed));
+        assert_eq!(code(&root.join("link/deep/er")), Err(Code::MountpointUnfit));
+        assert_eq!(code(&root.join("no/parent")), Err(Code::MountpointUnfit));
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "nothing is made outside");
         fs::write(root.join("file"), b"").unwrap();
         assert_eq!(code(&root.join("file/x")), Err(Code::MountpointUnfit));
     }

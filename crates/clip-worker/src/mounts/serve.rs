@@ -72,12 +72,21 @@ pub(super) fn settle(worker: &Arc<Worker>, record: &Record, mounted: Mounted, op
 /// Forgets a mount that is gone, whoever unmounted it, and tells.
 pub(super) async fn gone(worker: &Worker, id: &str) {
     let Some((_, served)) = worker.mounts.get(id) else { return };
+    remove_directory(worker, id);
     let Some(record) = worker.mounts.forget(id) else { return };
     // Its threads are waited for, which takes up to two seconds.
     tokio::task::spawn_blocking(move || drop(served));
     release(worker, &record);
     tracing::info!(mountpoint = %record.mountpoint.display(), "mount is gone");
     publish(worker, "mount.gone", &record).await;
+}
+
+/// Takes away the directory that was made for a mount, as soon as nothing is mounted on it: before anybody else may mount there.
+pub(super) fn remove_directory(worker: &Worker, id: &str) {
+    if let Some(directory) = worker.mounts.take_directory(id) {
+        // Somebody may have put something into it.
+        let _ = std::fs::remove_dir(directory);
+    }
 }
 
 /// The descriptor and the directory of a mount that is gone.
@@ -93,14 +102,7 @@ pub(super) fn release(worker: &Worker, record: &Record) {
 
 /// Tells what happened to a mount. It has happened, whether or not that can be written down.
 pub(super) async fn publish(worker: &Worker, name: &str, record: &Record) {
-    let event = tell::of_mount(name, record, (now_ms() - record.created_ms).max(0));
-    let published = match worker.queue() {
-        Ok(queue) => queue.publish(&event).await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = published {
-        tracing::warn!(%error, name, "event is not written down");
-    }
+    tell::publish(worker, tell::of_mount(name, record, (now_ms() - record.created_ms).max(0))).await;
 }
 
 pub(super) fn now_ms() -> i64 {

@@ -86,6 +86,13 @@ impl Table {
         }
     }
 
+    /// The directory that was made for a mount and has to go with it: given once.
+    pub fn take_directory(&self, id: &str) -> Option<PathBuf> {
+        let mut entries = self.lock();
+        let record = &mut entries.get_mut(id)?.record;
+        std::mem::take(&mut record.made_directory).then(|| record.mountpoint.clone())
+    }
+
     /// Forgets a mount that is gone. None if that was done already.
     pub fn forget(&self, id: &str) -> Option<Record> {
         let entry = self.lock().remove(id)?;
