@@ -3,9 +3,9 @@
 //! Everything but [`Filesystem::read_far`] answers from the mapped index and from what lies near, and never waits for the network.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
-use archive::{Archive, Extent, Node, NodeKind, Source};
+use archive::{Archive, Extent, Node, NodeKind, Source, Storage};
 use foresight::Foresight;
 use read::Reader;
 
@@ -25,6 +25,7 @@ pub(crate) struct Filesystem {
     archive: Arc<Archive>,
     reader: Arc<Reader>,
     foresight: Arc<Foresight>,
+    warmed: Once,
     inos: InoMap,
 }
 
@@ -82,7 +83,19 @@ pub(crate) struct Totals {
 impl Filesystem {
     pub(crate) fn new(archive: Arc<Archive>, reader: Arc<Reader>, foresight: Arc<Foresight>) -> Filesystem {
         let inos = InoMap::new(archive.index().root());
-        Filesystem { archive, reader, foresight, inos }
+        Filesystem { archive, reader, foresight, warmed: Once::new(), inos }
+    }
+
+    /// It is mounted: connections to a registry are opened. To S3 there is one, by which the archive was opened; more follow when somebody reads.
+    pub(crate) fn mounted(&self) {
+        if matches!(self.archive.storage(), Storage::Registry { .. }) {
+            self.warm();
+        }
+    }
+
+    /// Opens connections, once.
+    fn warm(&self) {
+        self.warmed.call_once(|| self.reader.warm());
     }
 
     /// The attributes of the entry `name` of directory `parent`.
@@ -175,6 +188,7 @@ impl Filesystem {
 
     /// Reads what was not near. Exactly the length asked for or a failure: the kernel would take a short answer for the end of the file and show zeros.
     pub(crate) async fn read_far(&self, far: FarRead) -> Result<Vec<u8>, Failure> {
+        self.warm();
         let data = self.reader.read(&far.file, far.offset, far.length).await?;
         if far.offset == 0 {
             self.foresight.touched(&far.file, &data);

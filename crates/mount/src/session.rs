@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use archive::{Archive, ArchiveVersion, Storage};
+use archive::{Archive, ArchiveVersion};
 use foresight::Foresight;
 use read::Reader;
 use serde_json::json;
@@ -117,11 +117,8 @@ impl Mount {
         if !allow_other {
             tracing::info!("only the mounting user can enter the mount: /etc/fuse.conf does not say user_allow_other");
         }
-        // What is in S3 was just opened there: that connection is warm.
-        if matches!(archive.storage(), Storage::Registry { .. }) {
-            reader.warm();
-        }
         let parts = Parts::new(archive, reader, &options, runtime, allow_other);
+        parts.filesystem.mounted();
         let wish = Wish { source: parts.archive.path(), allow_other, suid_and_devices: options.suid_and_devices };
         let descriptor = device::mount(&mountpoint, &wish)?;
         let served = our_entry(&mountpoint).and_then(|entry| {

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use archive::{Archive, Span, StreamId};
 use bytes::Bytes;
@@ -33,6 +33,8 @@ const PREFETCH_QUEUE_MAX: usize = 32;
 
 /// Connections that are opened before somebody waits: one for the first span that is missed, one for what lies around it.
 const WARM_CONNECTIONS: usize = 2;
+/// How long that waits for what is asked for at the same time.
+const WARM_PAUSE: Duration = Duration::from_millis(2);
 
 /// Spans of one stream that a task has to bring.
 pub(crate) type Tickets = BTreeMap<u32, Ticket>;
@@ -152,17 +154,18 @@ impl Fetcher {
         }
     }
 
-    /// Opens connections before somebody waits for them: asks for a byte of each of the largest streams. Where the cache has anything of the archive, it was
-    /// started here before and will not wait much: then nothing is asked.
+    /// Opens connections before somebody waits for them: asks for a byte of the largest streams, a moment later than what is under way, which takes
+    /// those that are open. Where the cache has anything of the archive, it was started here before and will not wait much: then nothing is asked.
     pub fn warm(&self) {
         let mut lanes: Vec<_> = self.lanes.iter().filter(|lane| lane.blob.is_far() && lane.blob.size() > 0).collect();
-        if lanes.iter().any(|lane| (0..lane.count()).any(|index| lane.has(index))) {
+        if lanes.is_empty() || lanes.iter().any(|lane| (0..lane.count()).any(|index| lane.has(index))) {
             return;
         }
         lanes.sort_by_key(|lane| std::cmp::Reverse(lane.blob.size()));
-        for lane in lanes.into_iter().take(WARM_CONNECTIONS) {
+        for lane in lanes.into_iter().cycle().take(WARM_CONNECTIONS) {
             let blob = Arc::clone(&lane.blob);
             self.handle.spawn(async move {
+                tokio::time::sleep(WARM_PAUSE).await;
                 if let Err(error) = backend::read_all(&*blob, 0..1, 1).await {
                     tracing::debug!(%error, "no connection to warm up");
                 }

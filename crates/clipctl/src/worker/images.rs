@@ -93,7 +93,7 @@ mod tests {
     fn with_and_without_an_archive() {
         let images: Vec<Image> = serde_json::from_value(json!([
             {"id": "0123456789abcdef", "image": "python:3.12", "status": "success", "job": "j1", "archive": {
-                "id": "fedcba9876543210", "manifest": "sha256:x", "platform": "linux/amd64", "version": "v1", "archive_bytes": 1024, "file_bytes": 2048,
+                "id": "fedcba9876543210", "image": "python:3.12", "manifest": "sha256:x", "platform": "linux/amd64", "version": "v1", "archive_bytes": 1024, "file_bytes": 2048,
                 "created": 1, "fallback": "no ranges"}},
             {"id": "1123456789abcdef", "image": "bad", "status": "failed", "error": {"code": "x", "message": "no such image", "is_transient": false}},
         ]))

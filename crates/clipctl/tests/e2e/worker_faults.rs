@@ -26,7 +26,7 @@ fn job(state: &str, error: &Value) -> Value {
 
 fn image() -> Value {
     json!({"id": "image-1", "image": "python", "status": "success", "archive": {
-        "id": ARCHIVE, "manifest": "sha256:0", "platform": "linux/amd64", "version": "v1", "archive_bytes": 10, "file_bytes": 20, "created": 9,
+        "id": ARCHIVE, "image": "python", "manifest": "sha256:0", "platform": "linux/amd64", "version": "v1", "archive_bytes": 10, "file_bytes": 20, "created": 9,
         "fallback": "no ranges",
     }})
 }
