@@ -40,7 +40,19 @@ pub(crate) fn run(file: Option<PathBuf>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn live(worker: Arc<Worker>, mut received: Vec<Received>) -> Result<()> {
+async fn live(worker: Arc<Worker>, received: Vec<Received>) -> Result<()> {
+    let mut tasks = JoinSet::new();
+    let ended = until_told(&worker, received, &mut tasks).await;
+    if let Err(error) = &ended {
+        tracing::error!(error = explain(error), "the worker cannot go on");
+    }
+    // Also then: its mounts are its successor's.
+    stop(&worker, tasks).await;
+    ended
+}
+
+/// Takes over, begins to work, and returns when a signal says so.
+async fn until_told(worker: &Arc<Worker>, mut received: Vec<Received>, tasks: &mut JoinSet<()>) -> Result<()> {
     let (mut interrupt, mut terminate, mut hangup) =
         (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
     let socket = received.iter().position(|received| received.name == api::SOCKET_NAME).map(|i| received.swap_remove(i).descriptor);
@@ -48,29 +60,27 @@ async fn live(worker: Arc<Worker>, mut received: Vec<Received>) -> Result<()> {
         tracing::warn!("nobody keeps the mounts of this worker: they end with it (start it by systemd, or by clip-worker supervise)");
     }
     // Programs wait: their mounts come first.
-    mounts::take_over(&worker, received).await?;
+    mounts::take_over(worker, received).await?;
     let listeners = Listeners::open(worker.current().worker(), socket, &worker.keeper).await?;
-    let mut tasks = JoinSet::new();
-    tasks.spawn(api::serve(Arc::clone(&worker), listeners));
-    tasks.spawn(mounts::unmount_idle(Arc::clone(&worker)));
-    tasks.spawn(pet_watchdog(Arc::clone(&worker)));
-    let queue = open_queue(&worker);
+    tasks.spawn(api::serve(Arc::clone(worker), listeners));
+    tasks.spawn(mounts::unmount_idle(Arc::clone(worker)));
+    tasks.spawn(pet_watchdog(Arc::clone(worker)));
+    let queue = open_queue(worker);
     tokio::pin!(queue);
     let mut is_open = false;
     loop {
         tokio::select! {
             opened = &mut queue, if !is_open => {
                 is_open = true;
-                begin_work(&worker, opened?, &mut tasks);
+                begin_work(worker, opened?, tasks);
                 worker.keeper.ready()?;
                 tracing::info!(worker = worker.name, socket = %worker.current().worker().socket.display(), "ready");
             }
-            _ = hangup.recv() => reload(&worker)?,
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
+            _ = hangup.recv() => reload(worker)?,
+            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(()),
         }
     }
-    stop(&worker, tasks).await
 }
 
 fn begin_work(worker: &Arc<Worker>, queue: Queue, tasks: &mut JoinSet<()>) {
@@ -114,9 +124,11 @@ fn reload(worker: &Worker) -> Result<()> {
 }
 
 /// Refuses new work, lets jobs come to a safe point, and leaves the mounts as the configuration says: all within the deadline.
-async fn stop(worker: &Arc<Worker>, mut tasks: JoinSet<()>) -> Result<()> {
+async fn stop(worker: &Arc<Worker>, mut tasks: JoinSet<()>) {
     tracing::info!("stopping");
-    worker.keeper.stopping()?;
+    if let Err(error) = worker.keeper.stopping() {
+        tracing::warn!(%error, "the service manager does not hear");
+    }
     worker.stop();
     let time = worker.current().worker().shutdown_time();
     let all = async { while tasks.join_next().await.is_some() {} };
@@ -133,7 +145,6 @@ async fn stop(worker: &Arc<Worker>, mut tasks: JoinSet<()>) -> Result<()> {
         queue.close().await;
     }
     tracing::info!("stopped");
-    Ok(())
 }
 
 /// Says that the worker is alive, as often as the service manager wants to hear it: from a task, so that a runtime that hangs is noticed.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use control::{Code, Problem, REQUEST_ID, REQUEST_ID_BYTES_MAX};
@@ -54,8 +54,7 @@ pub(super) async fn no_such_endpoint() -> Refused {
 /// Around every request.
 pub(super) async fn wrap(State(worker): State<Arc<Worker>>, mut request: Request, next: Next) -> Response {
     let (id, begun) = (request_id(&request), Instant::now());
-    let route = request.extensions().get::<MatchedPath>().map_or("none".to_owned(), |path| path.as_str().to_owned());
-    let route = format!("{} {route}", request.method());
+    let route = route(&request);
     let span = tracing::info_span!("request", id, method = %request.method(), path = request.uri().path());
     request.extensions_mut().insert(RequestId(id.clone()));
     async {
@@ -75,6 +74,13 @@ pub(super) async fn wrap(State(worker): State<Arc<Worker>>, mut request: Request
     }
     .instrument(span)
     .await
+}
+
+/// What is counted: of the routes that there are, and of the methods that they have, so that nobody can make up more of them.
+fn route(request: &Request) -> String {
+    let method = [Method::GET, Method::POST, Method::PUT, Method::DELETE].into_iter().find(|method| method == request.method());
+    let path = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
+    format!("{} {path}", method.as_ref().map_or("other", Method::as_str))
 }
 
 /// The client's own, if it is one that can be written anywhere.

@@ -66,7 +66,11 @@ pub(super) fn settle(worker: &Arc<Worker>, record: &Record, mounted: Mounted, op
         gone(&waiting, &id).await;
     });
     let served = Served { mounted, reader: Arc::clone(&opened.reader), traffic: Arc::clone(&opened.traffic), watch: task.abort_handle() };
-    worker.mounts.serve(&record.id, served);
+    if !worker.mounts.serve(&record.id, served.clone()) {
+        // The worker has left its mounts to its successor meanwhile. Dropping this one would unmount it; the end of the process only closes it.
+        task.abort();
+        std::mem::forget(served);
+    }
 }
 
 /// Forgets a mount that is gone, whoever unmounted it, and tells.
