@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// A child that was ready and lived so long was well: the next is started at once.
-const STEADY: Duration = Duration::from_secs(10);
+/// A child that was ready and lived so long was well: the next is started at once. Programs wait for it, and one start a second is nothing to the machine.
+const STEADY: Duration = Duration::from_secs(1);
 /// The second pause; the first is none, since most deaths are single ones, and programs wait meanwhile.
 const FIRST: Duration = Duration::from_millis(100);
 /// The longest pause: short enough that whoever repairs the cause need not start it by hand.
